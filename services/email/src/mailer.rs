@@ -1,0 +1,201 @@
+//! Sending mails by SMTP.
+//!
+//! lettre speaks the protocol; the connections are kept here and not in lettre's pool, which puts a connection back in the middle
+//! of a mail when a timeout drops the call that uses it (the next mail would then read the answers to this one), asks with a
+//! NOOP before each mail, and sets no bound to how many connections are open.
+
+mod connection;
+mod letter;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use lettre::{address::AddressError, message::Mailbox};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{Instrument as _, field::Empty};
+use uuid::Uuid;
+
+use crate::{Config, mail::Mail};
+use connection::{Connection, Server};
+
+pub use letter::Letter;
+
+/// A connection that was idle for longer is closed: the server may have done so already.
+const MAX_IDLE: Duration = Duration::from_secs(30);
+
+/// Sends mails to one mail server.
+#[derive(Debug)]
+pub struct Mailer {
+    server: Server,
+    from: Mailbox,
+    timeout: Duration,
+    slots: Semaphore,
+    /// The connections that nobody uses, the one used last at the end.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "idle since {:?}", self.since)
+    }
+}
+
+/// The right to use one of the connections.
+#[derive(Debug)]
+pub struct Slot<'m>(
+    #[expect(dead_code, reason = "it counts as long as it lives")] Option<SemaphorePermit<'m>>,
+);
+
+/// Why a mail was not sent, or is not known to be. It never holds what the mail server said word for word: servers like to repeat
+/// the address.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The customer's address is none.
+    #[error("the customer's mail address can't be used")]
+    Address(#[source] AddressError),
+    /// The mail can't be put together.
+    #[error("the mail can't be put together")]
+    Compose(#[source] lettre::error::Error),
+    /// The address needs SMTPUTF8, and the mail server doesn't know it.
+    #[error("the mail server takes no address with characters beyond ASCII")]
+    International,
+    /// The mail server refused this mail.
+    #[error("the mail server refused the mail: {code}{}", .detail.as_ref().map_or_else(String::new, |detail| format!(" {detail}")))]
+    Refused {
+        /// Its three digits; those from 500 on are meant to last.
+        code: u16,
+        /// Its enhanced status code (RFC 3463), `5.1.1`.
+        detail: Option<String>,
+    },
+    /// The mail server can't be reached, or lets nobody in.
+    #[error("the mail server can't be used: {0}")]
+    Unavailable(String),
+    /// The connection broke in the middle: it may or may not have the mail.
+    #[error("the connection to the mail server broke: {0}")]
+    Broken(String),
+    /// It took too long: it may or may not have the mail.
+    #[error("the mail server took longer than {0:?}")]
+    Timeout(Duration),
+}
+
+impl Error {
+    /// Whether no further attempt can succeed.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::Compose(_) | Self::International => true,
+            Self::Refused { code, .. } => *code >= 500,
+            Self::Unavailable(_) | Self::Broken(_) | Self::Timeout(_) => false,
+        }
+    }
+
+    /// The `error.type` of the span.
+    fn kind(&self) -> String {
+        match self {
+            Self::Address(_) | Self::Compose(_) | Self::International => "unsendable".to_owned(),
+            Self::Refused { code, .. } => code.to_string(),
+            Self::Unavailable(_) | Self::Broken(_) => "connection".to_owned(),
+            Self::Timeout(_) => "timeout".to_owned(),
+        }
+    }
+}
+
+impl Mailer {
+    /// A mailer for the mail server of the configuration, which may be away.
+    ///
+    /// # Errors
+    /// When the mail server's URL can't be used.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let hello = config.mail_from.email.domain();
+        let server = Server::new(&config.smtp, hello).context("--smtp (SMTP_URL)")?;
+        Ok(Self {
+            server,
+            from: config.mail_from.clone(),
+            timeout: config.smtp_timeout,
+            slots: Semaphore::new(usize::from(config.smtp_connections)),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// How long sending one mail takes at most.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Waits until a connection is free, or one more may be made; first come, first served.
+    pub async fn slot(&self) -> Slot<'_> {
+        // It fails only when the semaphore is closed, which it never is.
+        Slot(self.slots.acquire().await.ok())
+    }
+
+    /// Puts a mail into its envelope.
+    ///
+    /// # Errors
+    /// When the customer's address can't be used.
+    pub fn letter(&self, mail: &Mail, message_id: Uuid) -> Result<Letter, Error> {
+        Letter::new(&self.from, mail, message_id)
+    }
+
+    /// Hands a mail to the mail server.
+    ///
+    /// # Errors
+    /// When the mail server refuses it, is away, or takes too long. In the last two cases it may have the mail nevertheless.
+    pub async fn send(&self, _slot: Slot<'_>, letter: &Letter) -> Result<(), Error> {
+        let span = tracing::info_span!(
+            "send mail",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            error.type = Empty,
+            network.protocol.name = "smtp",
+            server.address = self.server.host(),
+            server.port = i64::from(self.server.port()),
+        );
+        let sent = tokio::time::timeout(self.timeout, self.deliver(letter))
+            .instrument(span.clone())
+            .await
+            .unwrap_or(Err(Error::Timeout(self.timeout)));
+        if let Err(error) = &sent {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", error.kind());
+        }
+        sent
+    }
+
+    /// A connection goes back only after a mail that went well: after anything else nobody knows what comes next on it.
+    async fn deliver(&self, letter: &Letter) -> Result<(), Error> {
+        let mut connection = self.begin(letter).await?;
+        connection.finish(letter).await?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| idle.since.elapsed() < MAX_IDLE);
+        idle.push(Idle { connection, since: Instant::now() });
+        Ok(())
+    }
+
+    /// A connection on which the mail was announced. A kept one that its server has closed meanwhile is no failure.
+    async fn begin(&self, letter: &Letter) -> Result<Connection, Error> {
+        while let Some(mut connection) = self.kept() {
+            match connection.begin(letter).await {
+                Ok(()) => return Ok(connection),
+                Err(Error::Broken(_) | Error::Refused { code: 421, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut connection = self.server.connect().await?;
+        connection.begin(letter).await?;
+        Ok(connection)
+    }
+
+    fn kept(&self) -> Option<Connection> {
+        let last = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        last.filter(|idle| idle.since.elapsed() < MAX_IDLE).map(|idle| idle.connection)
+    }
+}

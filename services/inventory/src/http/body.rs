@@ -1,0 +1,144 @@
+//! The forms of requests and answers.
+
+use contracts::{Money, Timestamp};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    catalogue::{Listing, Product},
+    reservation::Reservation,
+};
+
+/// A price.
+#[derive(Debug, Clone, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Price {
+    /// Minor units of the currency: cents. 0 to 100,000,000.
+    #[garde(range(min = 0, max = 100_000_000))]
+    #[schema(minimum = 0, maximum = 100_000_000, example = 1250)]
+    amount: i64,
+    /// ISO 4217 code: three upper-case letters.
+    #[garde(custom(is_currency))]
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    currency: String,
+}
+
+/// What a product shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Mug, yellow", "unit_price": {"amount": 1250, "currency": "EUR"}, "on_hand": 100}))]
+pub(crate) struct ProductChange {
+    /// What people call it: 1 to 200 characters.
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+    /// The price of one.
+    #[garde(dive)]
+    unit_price: Price,
+    /// How many are in the warehouse, the reserved ones included: 0 to 1,000,000,000. Without it: as many as before.
+    #[garde(range(max = 1_000_000_000))]
+    #[schema(maximum = 1_000_000_000)]
+    on_hand: Option<u32>,
+}
+
+impl From<ProductChange> for Listing {
+    fn from(change: ProductChange) -> Self {
+        let Price { amount, currency } = change.unit_price;
+        Self { name: change.name, unit_price: Money { amount, currency }, on_hand: change.on_hand }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn is_currency(text: &str, (): &()) -> garde::Result {
+    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be an ISO 4217 code: three upper-case letters, such as EUR"))
+    }
+}
+
+/// The name goes into mails and logs, where a line break would be a forged line.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn is_one_line(text: &str, (): &()) -> garde::Result {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        Err(garde::Error::new("must be one line with something to read"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A product.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "sku": "mug-blue", "name": "Mug, blue", "unit_price": {"amount": 1250, "currency": "EUR"},
+    "on_hand": 100_000, "reserved": 3, "available": 99_997, "version": 1,
+}))]
+pub(crate) struct ProductBody {
+    /// Stock keeping unit.
+    sku: String,
+    /// What people call it.
+    name: String,
+    /// The price of one.
+    unit_price: Price,
+    /// How many are in the warehouse, the reserved ones included.
+    on_hand: u32,
+    /// How many are put aside for orders.
+    reserved: u32,
+    /// How many can be had: on hand without the reserved ones.
+    available: u32,
+    /// Grows with every change of the listing.
+    version: i64,
+}
+
+impl From<Product> for ProductBody {
+    fn from(product: Product) -> Self {
+        Self {
+            available: product.stock().available(),
+            sku: product.sku,
+            name: product.name,
+            unit_price: Price { amount: product.amount, currency: product.currency },
+            on_hand: product.on_hand,
+            reserved: product.reserved,
+            version: product.version,
+        }
+    }
+}
+
+/// What became of an order's goods.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReservationBody {
+    /// The order's id.
+    order_id: uuid::Uuid,
+    /// How far they are.
+    #[schema(example = "reserved", pattern = "^(reserved|rejected|released|shipped)$")]
+    state: &'static str,
+    /// What was ordered; empty for an order that was cancelled before it was placed.
+    lines: Vec<LineBody>,
+    /// When that changed last, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// So many of one product.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LineBody {
+    /// Stock keeping unit.
+    #[schema(example = "mug-blue")]
+    sku: String,
+    /// How many.
+    #[schema(example = 2)]
+    quantity: u32,
+}
+
+impl ReservationBody {
+    pub(crate) fn new(reservation: Reservation, updated_at: Timestamp) -> Self {
+        let lines = reservation.lines.0.into_iter();
+        Self {
+            order_id: reservation.order_id,
+            state: reservation.state.as_str(),
+            lines: lines.map(|(sku, quantity)| LineBody { sku, quantity }).collect(),
+            updated_at,
+        }
+    }
+}

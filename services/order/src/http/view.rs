@@ -1,0 +1,173 @@
+//! `GET /orders/{id}`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderName, HeaderValue},
+    response::{IntoResponse as _, Response},
+};
+use contracts::{Line, Money, OrderId, Timestamp};
+use runtime::Problem;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+
+use super::{Shop, checkout::Total};
+use crate::{order::Order, store};
+
+/// The longest that a client may wait.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How often a waiting client's order is looked at, in case another replica settles it.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// An order and what happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct View {
+    #[schema(value_type = uuid::Uuid)]
+    id: OrderId,
+    /// `placed`, `confirmed` or `cancelled`.
+    #[schema(example = "confirmed")]
+    status: &'static str,
+    /// Whether nothing is left to happen: confirmed, or cancelled with everything undone.
+    settled: bool,
+    /// Why it was cancelled: `payment_declined`, `stock_rejected`, `customer` or `deadline`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// What is known of the payment: `unknown`, `taken`, `declined`, `refunded` or `voided`.
+    #[schema(example = "taken")]
+    payment: &'static str,
+    /// What is known of the goods: `unknown`, `reserved`, `rejected` or `released`.
+    #[schema(example = "reserved")]
+    stock: &'static str,
+    #[schema(value_type = Total)]
+    total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon: Option<String>,
+    #[schema(value_type = Vec<Object>)]
+    lines: Vec<Line>,
+    #[schema(value_type = String)]
+    placed_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    settled_at: Option<Timestamp>,
+    /// What happened, the oldest first.
+    timeline: Vec<Happened>,
+}
+
+/// A line of the timeline.
+#[derive(Debug, Serialize, ToSchema)]
+struct Happened {
+    #[schema(value_type = String)]
+    at: Timestamp,
+    #[schema(example = "PaymentTaken")]
+    fact: String,
+    /// Who says it.
+    #[schema(example = "payment")]
+    service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// Follow an order
+///
+/// With `Prefer: wait=5` the answer comes as soon as the order is settled, or after five seconds with what is known then.
+#[utoipa::path(
+    get,
+    path = "/orders/{id}",
+    params(
+        ("id" = Uuid, Path, description = "The order's id"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: up to N seconds (60 at most), RFC 7240", example = "wait=5")
+    ),
+    responses(
+        (status = 200, body = View, description = "The order"),
+        (status = 400, body = Problem, description = "The id is no UUID"),
+        (status = 404, body = Problem, description = "There is no such order"),
+    )
+)]
+pub(super) async fn order(
+    State(shop): State<Arc<Shop>>,
+    id: Result<Path<OrderId>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = order_id(id)?;
+    let wait = preferred_wait(&headers);
+    let order = match wait {
+        Some(wait) => settled(&shop, id, wait).await?,
+        None => store::order(&shop.db, id).await?,
+    };
+    let order = order.ok_or_else(|| no_such_order(id))?;
+    let timeline = store::timeline(&shop.db, id).await?;
+    let mut response = axum::Json(View::new(order, timeline)).into_response();
+    if let Some(wait) = wait
+        && let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs()))
+    {
+        response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
+    }
+    Ok(response)
+}
+
+/// The order once it is settled, or as it is when the time is up.
+async fn settled(shop: &Shop, id: OrderId, wait: Duration) -> Result<Option<Order>, Problem> {
+    let until = Instant::now() + wait;
+    let waiter = shop.watchers.waiters.wait(id);
+    loop {
+        let mut settled = std::pin::pin!(waiter.settled());
+        // From here on a settlement is noticed, also one before the first await.
+        settled.as_mut().enable();
+        let order = store::order(&shop.db, id).await?;
+        let open = order.as_ref().is_some_and(|order| order.settled_at.is_none());
+        let now = Instant::now();
+        if !open || now >= until {
+            return Ok(order);
+        }
+        // Whether it was woken or is only looking again makes no difference.
+        let _ = timeout_at(until.min(now + LOOK), settled).await;
+    }
+}
+
+/// The seconds of `Prefer: wait=N`; a preference that can't be read is ignored, as RFC 7240 says.
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .find_map(|preference| preference.trim().strip_prefix("wait=")?.trim().parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
+}
+
+pub(super) fn order_id(id: Result<Path<OrderId>, PathRejection>) -> Result<OrderId, Problem> {
+    id.map(|Path(id)| id).map_err(|_| Problem::bad_request("an order's id is a UUID"))
+}
+
+pub(super) fn no_such_order(id: OrderId) -> Problem {
+    Problem::not_found(format!("there is no order {id}"))
+}
+
+impl View {
+    pub(super) fn new(order: Order, timeline: Vec<(i64, String, String, Option<String>)>) -> Self {
+        Self {
+            id: order.id,
+            status: order.state.status.as_str(),
+            settled: order.settled_at.is_some(),
+            reason: order.state.status.reason().map(contracts::Cancellation::as_str),
+            payment: order.state.payment.as_str(),
+            stock: order.state.stock.as_str(),
+            total: order.total,
+            coupon: order.coupon,
+            lines: order.lines,
+            placed_at: order.placed_at,
+            settled_at: order.settled_at,
+            timeline: timeline
+                .into_iter()
+                .map(|(at, fact, service, detail)| Happened {
+                    at: Timestamp::from_micros(at),
+                    fact,
+                    service,
+                    detail,
+                })
+                .collect(),
+        }
+    }
+}

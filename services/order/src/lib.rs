@@ -1,0 +1,62 @@
+//! The order service: takes checkouts, and follows each order until it is settled.
+//!
+//! A checkout commits one order and announces one fact; what the other services make of it comes back as
+//! facts, in any order and any number of times.
+
+mod checkout;
+mod config;
+mod deadline;
+mod handlers;
+mod http;
+mod machine;
+mod metrics;
+mod moving;
+mod order;
+mod placing;
+mod store;
+mod waiting;
+
+use runtime::{Local, Migrations, Service};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, DEFAULT_LISTEN};
+
+static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
+static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// Runs the service until told to stop.
+///
+/// # Errors
+/// When a setting can't be used, or a part of the service fails in a way that only a restart can mend.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let migrations = Migrations { postgres: &POSTGRES, sqlite: &SQLITE };
+    let mut service =
+        Service::open(handlers::SUBSCRIPTION, &config.plumbing, migrations, shutdown.clone())
+            .await?;
+    let metrics = metrics::Orders::register(&service.metrics);
+    let watchers = moving::Watchers { waiters: waiting::Waiters::default(), metrics };
+    let (placing, writer) =
+        placing::start(service.db.clone(), watchers.metrics.clone(), service.crash.clone());
+
+    service.spawn("checkout writer", writer.run(shutdown.clone()));
+    service.subscribe(Local(handlers::Facts { watchers: watchers.clone() }));
+    let deadlines = deadline::Deadlines { db: service.db.clone(), watchers: watchers.clone() };
+    service.spawn("deadlines", deadlines.run(shutdown));
+
+    let api = http::api(http::Shop {
+        db: service.db.clone(),
+        placing,
+        coupons: checkout::Coupons::new(&config.payment, config.coupon_timeout)?,
+        watchers,
+        plumbing: service.metrics.clone(),
+        keys: http::KeysInUse::default(),
+        deadline: config.deadline,
+        max_outbox: config.max_outbox,
+    });
+    service.serve(listener, api).await
+}

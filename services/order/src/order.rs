@@ -1,0 +1,132 @@
+//! An order as it is kept, and the events that announce what became of it.
+
+use contracts::{
+    Cancellation, Customer, Line, Money, OrderCancelled, OrderConfirmed, OrderId, Timestamp,
+};
+
+use crate::machine::{Payment, State, Status, Stock};
+
+/// An order.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) id: OrderId,
+    pub(crate) state: State,
+    pub(crate) customer: Customer,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) total: Money,
+    pub(crate) coupon: Option<String>,
+    pub(crate) placed_at: Timestamp,
+    pub(crate) deadline_at: Timestamp,
+    pub(crate) settled_at: Option<Timestamp>,
+    /// The trace of its checkout, for what happens without a message or a request: the deadline.
+    pub(crate) traceparent: Option<String>,
+}
+
+/// A line of an order's timeline.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) order_id: OrderId,
+    /// The fact's name, `PaymentTaken`.
+    pub(crate) fact: &'static str,
+    /// Who says it.
+    pub(crate) service: &'static str,
+    pub(crate) at: Timestamp,
+    pub(crate) detail: Option<String>,
+}
+
+impl Order {
+    pub(crate) fn confirmed(&self) -> OrderConfirmed {
+        OrderConfirmed {
+            order_id: self.id,
+            customer: self.customer.clone(),
+            lines: self.lines.clone(),
+            total: self.total.clone(),
+        }
+    }
+
+    pub(crate) fn cancelled(&self, reason: Cancellation) -> OrderCancelled {
+        OrderCancelled {
+            order_id: self.id,
+            customer: self.customer.clone(),
+            lines: self.lines.clone(),
+            total: self.total.clone(),
+            reason,
+        }
+    }
+
+    /// An entry of this order's timeline by the order service itself.
+    pub(crate) fn entry(&self, fact: &'static str, at: Timestamp, detail: Option<String>) -> Entry {
+        Entry { order_id: self.id, fact, service: "order", at, detail }
+    }
+}
+
+/// The words of a state, as they are kept and shown.
+impl Status {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled(_) => "cancelled",
+        }
+    }
+
+    pub(crate) const fn reason(self) -> Option<Cancellation> {
+        match self {
+            Self::Cancelled(reason) => Some(reason),
+            Self::Placed | Self::Confirmed => None,
+        }
+    }
+
+    pub(crate) fn parse(status: &str, reason: Option<&str>) -> Option<Self> {
+        let reasons = [
+            Cancellation::PaymentDeclined,
+            Cancellation::StockRejected,
+            Cancellation::Customer,
+            Cancellation::Deadline,
+        ];
+        match (status, reason) {
+            ("placed", None) => Some(Self::Placed),
+            ("confirmed", None) => Some(Self::Confirmed),
+            ("cancelled", Some(reason)) => {
+                reasons.into_iter().find(|r| r.as_str() == reason).map(Self::Cancelled)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Payment {
+    const ALL: [Self; 5] =
+        [Self::Unknown, Self::Taken, Self::Declined, Self::Refunded, Self::Voided];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Taken => "taken",
+            Self::Declined => "declined",
+            Self::Refunded => "refunded",
+            Self::Voided => "voided",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|payment| payment.as_str() == text)
+    }
+}
+
+impl Stock {
+    const ALL: [Self; 4] = [Self::Unknown, Self::Reserved, Self::Rejected, Self::Released];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Reserved => "reserved",
+            Self::Rejected => "rejected",
+            Self::Released => "released",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stock| stock.as_str() == text)
+    }
+}

@@ -1,0 +1,79 @@
+//! An order as a row.
+
+use contracts::{Money, OrderId, Timestamp};
+use store::{Error, RowValues};
+
+use crate::{
+    machine::{Payment, State, Status, Stock},
+    order::Order,
+};
+
+/// The columns of `orders`, in the order of [`OrderRow`] and [`bind`].
+pub(super) const COLUMNS: &str =
+    "order_id, status, reason, payment, stock, customer, lines, amount, currency, coupon,
+    placed_at, deadline_at, settled_at, traceparent";
+
+#[derive(sqlx::FromRow)]
+pub(super) struct OrderRow {
+    order_id: OrderId,
+    status: String,
+    reason: Option<String>,
+    payment: String,
+    stock: String,
+    customer: String,
+    lines: String,
+    amount: i64,
+    currency: String,
+    coupon: Option<String>,
+    placed_at: i64,
+    deadline_at: i64,
+    settled_at: Option<i64>,
+    traceparent: Option<String>,
+}
+
+pub(super) fn bind<'v>(row: RowValues<'v>, order: &Order) -> RowValues<'v> {
+    row.bind(order.id)
+        .bind(order.state.status.as_str())
+        .bind(order.state.status.reason().map(contracts::Cancellation::as_str))
+        .bind(order.state.payment.as_str())
+        .bind(order.state.stock.as_str())
+        .bind(json(&order.customer))
+        .bind(json(&order.lines))
+        .bind(order.total.amount)
+        .bind(order.total.currency.clone())
+        .bind(order.coupon.clone())
+        .bind(order.placed_at.as_micros())
+        .bind(order.deadline_at.as_micros())
+        .bind(order.settled_at.map(Timestamp::as_micros))
+        .bind(order.traceparent.clone())
+}
+
+/// Strings and numbers always have a JSON form.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+impl TryFrom<OrderRow> for Order {
+    type Error = Error;
+
+    fn try_from(row: OrderRow) -> Result<Self, Error> {
+        let unreadable = || Error::Value(format!("the state of order {}", row.order_id));
+        let state = State {
+            status: Status::parse(&row.status, row.reason.as_deref()).ok_or_else(unreadable)?,
+            payment: Payment::parse(&row.payment).ok_or_else(unreadable)?,
+            stock: Stock::parse(&row.stock).ok_or_else(unreadable)?,
+        };
+        Ok(Self {
+            id: row.order_id,
+            state,
+            customer: serde_json::from_str(&row.customer)?,
+            lines: serde_json::from_str(&row.lines)?,
+            total: Money { amount: row.amount, currency: row.currency },
+            coupon: row.coupon,
+            placed_at: Timestamp::from_micros(row.placed_at),
+            deadline_at: Timestamp::from_micros(row.deadline_at),
+            settled_at: row.settled_at.map(Timestamp::from_micros),
+            traceparent: row.traceparent,
+        })
+    }
+}

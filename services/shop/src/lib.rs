@@ -1,0 +1,68 @@
+//! The `shop` program: runs the whole system on this machine, and talks to it from a terminal.
+//!
+//! It links every service, and starts each as a process of its own by running itself again, so that the
+//! embedded system is still five processes that can be killed one by one.
+
+mod checkout;
+mod client;
+mod dead;
+mod place;
+mod run;
+mod terminal;
+mod up;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+/// An event-driven checkout: order, payment, inventory and email, with a sandbox for the outside world.
+///
+/// Without a command it does `up`.
+#[derive(Debug, Parser)]
+#[command(name = "shop", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Start everything, each service as a process of its own, until Ctrl-C
+    Up(up::Args),
+    /// Run one service in this process
+    Run(Box<run::Args>),
+    /// Place an order and watch what becomes of it, or place many and measure
+    Checkout(checkout::Args),
+    /// Look at messages that failed for good, and deliver them again
+    Dead(dead::Args),
+}
+
+/// Does what the command line says; the exit code is the program's.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse_from(arguments()).command {
+        // A service makes its own runtime, as its own program does.
+        Command::Run(args) => return args.run(),
+        Command::Up(args) => block_on(up::run(args)),
+        Command::Checkout(args) => block_on(checkout::run(args)),
+        Command::Dead(args) => block_on(dead::run(args)),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("shop: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The command line; nothing at all means `up`.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.len() < 2 {
+        arguments.push("up".into());
+    }
+    arguments
+}
+
+/// One thread is enough: these commands wait for others most of the time, and share their cores.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,7 @@
+//! The `shop` program; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shop::main()
+}

@@ -1,0 +1,122 @@
+//! RabbitMQ, 3.10 and 4.x: a topic exchange, a quorum queue per subscriber, one per retry delay, one for its dead letters.
+//!
+//! Connections are made when they are needed and made anew after any error, by a small supervisor here: publishing,
+//! looking into queues, and each consumer have their own, so that a broker that blocks publishers (memory alarm) still
+//! takes acks and still shows what it holds.
+
+mod connection;
+mod consumer;
+mod dead;
+mod message;
+mod outages;
+mod publish;
+mod session;
+mod settle;
+mod topology;
+
+use std::sync::Arc;
+
+use lapin::options::QueuePurgeOptions;
+use tokio::sync::Mutex;
+
+use crate::{Depth, Error, Message, Outcome, Result, Topology};
+use connection::{ANSWER_TIMEOUT, Link, Settings};
+use publish::Outgoing;
+
+pub(crate) use consumer::Consumer;
+pub(crate) use session::Receipt;
+
+/// The adapter. Cloning shares the connections.
+#[derive(Debug, Clone)]
+pub(crate) struct RabbitMq {
+    settings: Arc<Settings>,
+    /// For what is published, from the outbox or to a retry queue.
+    publishing: Arc<Link>,
+    /// For declaring, counting and looking at dead letters.
+    control: Arc<Link>,
+    /// Held while somebody looks through dead letters: until these are back in their queue, nobody else would see them.
+    browsing: Arc<Mutex<()>>,
+}
+
+impl RabbitMq {
+    pub(crate) fn open(url: &str, topology: Topology) -> Result<Self> {
+        let settings = Arc::new(Settings::parse(url, topology)?);
+        Ok(Self {
+            publishing: Arc::new(Link::new(settings.clone(), "publish")),
+            control: Arc::new(Link::new(settings.clone(), "control")),
+            settings,
+            browsing: Arc::default(),
+        })
+    }
+
+    pub(crate) async fn declare(&self) -> Result<()> {
+        let live = self.control.live().await?;
+        topology::declare(live.connection(), &self.settings).await
+    }
+
+    pub(crate) async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
+        let outgoing = batch.iter().map(|message| Outgoing {
+            routing_key: &message.routing_key,
+            body: &message.body,
+            properties: message::properties_of(&message.body),
+        });
+        self.publishing.publish(&self.settings.exchange(), outgoing.collect()).await
+    }
+
+    pub(crate) fn consume(&self, queue: &str, prefetch: u16) -> Consumer {
+        Consumer::start(self.settings.clone(), self.publishing.clone(), queue, prefetch)
+    }
+
+    pub(crate) async fn depth(&self, queue: &str) -> Result<Depth> {
+        let _nobody_browses = self.browsing.lock().await;
+        Ok(Depth {
+            ready: self.count(&self.settings.queue(queue)).await?.into(),
+            dead: self.count(&self.settings.dead_queue(queue)).await?.into(),
+        })
+    }
+
+    /// How many messages are ready in a queue, by its full name.
+    async fn count(&self, queue: &str) -> Result<u32> {
+        let queue = topology::name(queue)?;
+        self.control
+            .with_channel(ANSWER_TIMEOUT, async |channel| dead::count(channel, &queue).await)
+            .await
+    }
+
+    pub(crate) async fn erase(&self) -> Result<()> {
+        let queues = self.settings.queues();
+        self.control
+            .with_channel(ANSWER_TIMEOUT, async |channel| {
+                for queue in &queues {
+                    channel
+                        .queue_purge(topology::name(queue)?, QueuePurgeOptions::default())
+                        .await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    pub(crate) async fn close(&self) {
+        self.publishing.close().await;
+        self.control.close().await;
+    }
+}
+
+impl From<lapin::Error> for Error {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            // What the broker says names the user and the thing, or the argument that differs.
+            lapin::ErrorKind::ProtocolError(refusal) if is_refusal(refusal.get_id()) => {
+                Self::Refused(refusal.get_message().to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Reply codes with which the broker refuses what another try can't change: ACCESS_REFUSED, NOT_FOUND,
+/// PRECONDITION_FAILED, NOT_ALLOWED. RESOURCE_LOCKED (405) passes.
+fn is_refusal(reply_code: u16) -> bool {
+    matches!(reply_code, 403 | 404 | 406 | 530)
+}

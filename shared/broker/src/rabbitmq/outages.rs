@@ -1,0 +1,67 @@
+//! When to connect again, and what to say about it.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep_until};
+
+use crate::Error;
+
+/// The pauses between attempts to connect: the first, and the longest that it doubles up to.
+const PAUSES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(2);
+/// A connection that lived this long was a good one: the next pause is the first again.
+const GOOD_LIFE: Duration = Duration::from_secs(10);
+
+/// When to connect again, and what to say about it: a line when an outage begins, and one when it ends.
+#[derive(Debug)]
+pub(super) struct Outages {
+    purpose: String,
+    pause: Duration,
+    not_before: Instant,
+    connected_at: Option<Instant>,
+    /// What was logged of the outage that lasts: whether the broker refuses. An outage that becomes a refusal is news.
+    logged: Option<bool>,
+}
+
+impl Outages {
+    pub(super) fn new(purpose: String) -> Self {
+        Self {
+            purpose,
+            pause: *PAUSES.start(),
+            not_before: Instant::now(),
+            connected_at: None,
+            logged: None,
+        }
+    }
+
+    /// Waits until the next attempt is due.
+    pub(super) async fn pause(&self) {
+        sleep_until(self.not_before).await;
+    }
+
+    /// A connection was made.
+    pub(super) fn connected(&mut self) {
+        self.connected_at = Some(Instant::now());
+        if self.logged.take().is_some() {
+            tracing::info!(purpose = self.purpose, "RabbitMQ is back");
+        }
+    }
+
+    /// A connection ended, or could not be made.
+    pub(super) fn failed(&mut self, error: &Error) {
+        if self.connected_at.take().is_some_and(|at| at.elapsed() > GOOD_LIFE) {
+            self.pause = *PAUSES.start();
+        }
+        self.not_before = Instant::now() + self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.pause = (self.pause * 2).min(*PAUSES.end());
+        let refused = matches!(error, Error::Refused(_));
+        if self.logged.replace(refused) == Some(refused) {
+            tracing::debug!(purpose = self.purpose, %error, "still no connection to RabbitMQ");
+        } else if refused {
+            tracing::error!(purpose = self.purpose, %error, "RabbitMQ refuses; trying on");
+        } else {
+            tracing::warn!(purpose = self.purpose, %error, "RabbitMQ is away; trying on");
+        }
+    }
+}

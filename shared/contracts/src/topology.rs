@@ -1,0 +1,59 @@
+//! Who listens to what: one queue per service, bound to the events that it reacts to.
+//!
+//! Every service declares all of this when it starts, so that no event is published before the queues of
+//! the others exist, in whatever order the services come up. A subscriber that is added later declares its
+//! own [`Subscription`] beside it, and nothing here changes.
+
+use crate::{Event, events::*};
+
+/// One subscriber's mailbox and what it is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscription {
+    /// The queue, named for its service.
+    pub queue: &'static str,
+    /// The routing keys of the events that go into it.
+    pub routing_keys: &'static [&'static str],
+}
+
+/// The subscriptions of the four services.
+pub const SUBSCRIPTIONS: &[Subscription] = &[
+    Subscription {
+        queue: "order",
+        routing_keys: &[
+            ProductListed::ROUTING_KEY,
+            PaymentTaken::ROUTING_KEY,
+            PaymentDeclined::ROUTING_KEY,
+            PaymentRefunded::ROUTING_KEY,
+            PaymentVoided::ROUTING_KEY,
+            StockReserved::ROUTING_KEY,
+            StockRejected::ROUTING_KEY,
+            StockReleased::ROUTING_KEY,
+        ],
+    },
+    Subscription {
+        queue: "payment",
+        routing_keys: &[OrderPlaced::ROUTING_KEY, OrderCancelled::ROUTING_KEY],
+    },
+    Subscription {
+        queue: "inventory",
+        routing_keys: &[
+            OrderPlaced::ROUTING_KEY,
+            OrderConfirmed::ROUTING_KEY,
+            OrderCancelled::ROUTING_KEY,
+        ],
+    },
+    Subscription {
+        queue: "email",
+        routing_keys: &[
+            OrderPlaced::ROUTING_KEY,
+            OrderConfirmed::ROUTING_KEY,
+            OrderCancelled::ROUTING_KEY,
+        ],
+    },
+];
+
+/// The subscription of one of the four services; none for an unknown name.
+#[must_use]
+pub fn subscription(queue: &str) -> Option<Subscription> {
+    SUBSCRIPTIONS.iter().copied().find(|subscription| subscription.queue == queue)
+}

@@ -1,0 +1,110 @@
+//! The HTTP side of a service: its routes beside those that all have, errors as problem documents, traces, metrics, and
+//! an orderly end.
+
+mod body;
+mod observe;
+pub mod problem;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+    serve::ListenerExt as _,
+};
+use store::Db;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use body::{Json, idempotency_key};
+
+use crate::{Metrics, Problem};
+
+/// The largest body that a request may have, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// How long requests that are under way may take to end when the service is told to stop.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// How long the database may take to answer before the service is not ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A service's whole HTTP application: its own routes, and `/livez`, `/readyz`, `/metrics`, `/openapi.json` and a page to read
+/// that at `/docs`.
+pub fn app(name: &'static str, api: OpenApiRouter, db: Option<Db>, metrics: Metrics) -> Router {
+    let (routes, openapi) = api.split_for_parts();
+    let traced = routes
+        .fallback(async || Problem::not_found("there is nothing at this path; see /docs"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(axum::middleware::from_fn_with_state(metrics.clone(), observe::observe));
+    traced.merge(operations(db, metrics)).merge(documentation(name, openapi))
+}
+
+fn operations(db: Option<Db>, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(ready).with_state(db))
+        .route(
+            "/metrics",
+            get(async move || {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                ([(header::CONTENT_TYPE, kind)], metrics.render())
+            }),
+        )
+}
+
+async fn ready(State(db): State<Option<Db>>) -> Result<&'static str, Problem> {
+    let Some(db) = db else { return Ok("ok") };
+    match tokio::time::timeout(READY_TIMEOUT, db.ping()).await {
+        Ok(Ok(())) => Ok("ok"),
+        _ => Err(Problem::unavailable("the database doesn't answer")),
+    }
+}
+
+fn documentation(name: &str, mut openapi: OpenApi) -> Router {
+    openapi.info.title = format!("shop: {name}");
+    env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
+    openapi.info.license = None;
+    Router::new().merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", openapi))
+}
+
+/// Serves until told to stop, then finishes the requests that are under way.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
+    let server =
+        axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    // An idle connection that its client keeps open must not keep the process.
+    let grace = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = server.into_future() => Ok(served?),
+        () = grace => Ok(()),
+    }
+}
+
+/// The status of a created or accepted resource with where it is.
+pub fn located<T: serde::Serialize>(
+    status: StatusCode,
+    location: &str,
+    body: T,
+) -> axum::response::Response {
+    (status, [(header::LOCATION, location.to_owned())], axum::Json(body)).into_response()
+}

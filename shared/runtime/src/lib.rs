@@ -1,0 +1,25 @@
+//! A service's plumbing: configuration, telemetry, HTTP, the relay that moves the outbox to the broker, the
+//! loop that handles what a queue delivers, and the orderly end.
+//!
+//! A service is a function `run(config, listener, shutdown)` that opens a [`Service`], gives it a
+//! [`Handler`] and a router, and serves until it is told to stop.
+
+pub mod client;
+mod config;
+mod crash;
+pub mod http;
+mod metrics;
+mod program;
+mod relay;
+mod service;
+mod subscriber;
+pub mod telemetry;
+
+pub use config::{Plumbing, RETRY_DELAYS};
+pub use crash::CrashPoint;
+pub use http::problem::Problem;
+pub use metrics::Metrics;
+pub use program::{bind, program};
+pub use relay::Relay;
+pub use service::{Migrations, Service};
+pub use subscriber::{Apply, Failure, Handler, Local, Received, Subscriber};

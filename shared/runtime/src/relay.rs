@@ -1,0 +1,178 @@
+//! The relay: moves the outbox to the broker.
+
+use std::time::{Duration, SystemTime};
+
+use broker::{Broker, Message, Outcome};
+use contracts::{Header, Timestamp};
+use store::{Db, Leased};
+use tokio_util::sync::CancellationToken;
+
+use crate::{CrashPoint, Metrics, telemetry};
+
+/// Rows that are leased and sent together.
+const BATCH: usize = 512;
+/// How often the outbox is looked at when nobody has said that it was filled: leases of a killed relay end, and a
+/// commit whose answer was lost may have filled it.
+const POLL: Duration = Duration::from_secs(1);
+/// The pause after a failure doubles from the first to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Moves messages from a service's outbox to the broker. Several may work on one outbox.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    db: Db,
+    broker: Broker,
+    metrics: Metrics,
+    crash: CrashPoint,
+}
+
+/// Why a drain ended early. What was not confirmed is still in the outbox.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The outbox can't be read or written.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The broker has not taken all.
+    #[error("{failed} of {sent} messages were not taken by the broker: {reason}")]
+    Broker {
+        /// How many it didn't take.
+        failed: usize,
+        /// How many it was given.
+        sent: usize,
+        /// What it said to the first of them.
+        reason: String,
+    },
+}
+
+impl Relay {
+    /// A relay from a database's outbox to a broker.
+    #[must_use]
+    pub const fn new(db: Db, broker: Broker, metrics: Metrics, crash: CrashPoint) -> Self {
+        Self { db, broker, metrics, crash }
+    }
+
+    /// Sends what is in the outbox; how many messages the broker has confirmed. What no queue is bound to stays there, and is an error
+    /// in the log.
+    ///
+    /// # Errors
+    /// When the database is away, or the broker has not taken all.
+    pub async fn drain(&self) -> Result<usize, Error> {
+        let mut total = 0;
+        loop {
+            let rows = self.db.lease_outbox(BATCH).await?;
+            // What is committed from here on wakes the relay again.
+            let more = rows.len() >= BATCH;
+            if !rows.is_empty() {
+                total += self.send(rows).await?;
+            }
+            if !more {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn send(&self, rows: Vec<Leased>) -> Result<usize, Error> {
+        let at = SystemTime::now();
+        let (seqs, batch): (Vec<i64>, Vec<Message>) = rows
+            .into_iter()
+            .map(|row| (row.seq, Message { routing_key: row.routing_key, body: row.body }))
+            .unzip();
+        let outcomes = self.broker.publish(&batch).await;
+        self.crash.pass("after_confirm");
+        let (mut sent, mut unsent, mut reason) = (Vec::new(), Vec::new(), None);
+        for ((seq, message), outcome) in seqs.iter().zip(&batch).zip(outcomes) {
+            match outcome {
+                Outcome::Confirmed => {
+                    self.observe(message, at, "confirmed", None);
+                    sent.push(*seq);
+                }
+                // It keeps its lease, and is tried again when that ends: it must not lead every batch, nor hold the others up.
+                Outcome::Unroutable => {
+                    let error = format!("no queue is bound to {:?}", message.routing_key);
+                    tracing::error!(error, "a message stays in the outbox");
+                    self.observe(message, at, "unroutable", Some(&error));
+                }
+                Outcome::Failed(error) => {
+                    self.observe(message, at, "unconfirmed", Some(&error));
+                    unsent.push(*seq);
+                    reason.get_or_insert(error);
+                }
+            }
+        }
+        self.db.settle_outbox(&sent, &unsent).await?;
+        match reason {
+            None => Ok(sent.len()),
+            Some(reason) => Err(Error::Broker { failed: unsent.len(), sent: seqs.len(), reason }),
+        }
+    }
+
+    fn observe(
+        &self,
+        message: &Message,
+        at: SystemTime,
+        outcome: &'static str,
+        error: Option<&str>,
+    ) {
+        self.metrics.sent.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+        if tracing::enabled!(tracing::Level::INFO)
+            && let Some(header) = Header::of(&message.body)
+        {
+            telemetry::record_publish(&telemetry::Published {
+                header: &header,
+                system: self.broker.system(),
+                exchange: broker::EVENTS,
+                routing_key: &message.routing_key,
+                at,
+                failure: error.map(|error| (outcome, error)),
+            });
+        }
+    }
+
+    /// Drains whenever something was committed, until told to stop; then once more.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut pause = PAUSES.0;
+        let mut failing = false;
+        loop {
+            let stopping = shutdown.is_cancelled();
+            match self.drain().await {
+                Ok(_) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the outbox drains again");
+                    }
+                    pause = PAUSES.0;
+                    if stopping {
+                        return;
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = self.db.outbox_filled() => {}
+                        () = tokio::time::sleep(POLL) => {}
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "the outbox doesn't drain; trying again until it does");
+                    }
+                    if stopping {
+                        return;
+                    }
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    /// Keeps the gauges of the outbox up to date, until told to stop.
+    pub(crate) async fn watch(self, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+            let Ok(backlog) = self.db.outbox_backlog().await else { continue };
+            let age = backlog.oldest.map_or(0.0, |at| Timestamp::now().since(at).as_secs_f64());
+            self.metrics.outbox_age.set(age);
+            self.metrics.outbox_rows.set(backlog.rows.cast_signed());
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A running service: what it stands on, and the loops that it runs beside its HTTP server.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use broker::{Broker, Topology};
+use contracts::{SUBSCRIPTIONS, Subscription};
+use sqlx::migrate::Migrator;
+use store::Db;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{CrashPoint, Handler, Metrics, Plumbing, Relay, Subscriber, http};
+
+/// The migrations of a service, one set per engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrations {
+    /// For PostgreSQL.
+    pub postgres: &'static Migrator,
+    /// For SQLite.
+    pub sqlite: &'static Migrator,
+}
+
+/// How often the gauges of the queue are read.
+const QUEUE_POLL: Duration = Duration::from_secs(5);
+
+/// How long the relay may take for what is left in the outbox when the service is told to stop.
+const LAST_DRAIN: Duration = Duration::from_secs(5);
+
+/// A service while it runs.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name; also its queue's.
+    pub name: &'static str,
+    /// Its own database.
+    pub db: Db,
+    /// The broker.
+    pub broker: Broker,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Where it was told to crash.
+    pub crash: CrashPoint,
+    /// Ends when it is to stop.
+    pub shutdown: CancellationToken,
+    plumbing: Plumbing,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Service {
+    /// Opens the database (waiting until it is there), brings its schema up to date, and opens the broker.
+    ///
+    /// # Errors
+    /// When a URL can't be used, a migration fails, or it is told to stop before the database is there.
+    pub async fn open(
+        subscription: Subscription,
+        plumbing: &Plumbing,
+        migrations: Migrations,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let name = subscription.queue;
+        let url = plumbing.database_url(name);
+        make_folder(&url).await?;
+        make_folder(&plumbing.broker).await?;
+        let options = store::Options {
+            max_connections: plumbing.database_connections,
+            ..store::Options::default()
+        };
+        let db = Db::open(&url, options).await.context("opening the database")?;
+        shutdown
+            .run_until_cancelled(migrate(&db, migrations))
+            .await
+            .context("stopped before the database was there")??;
+        let mut subscriptions = SUBSCRIPTIONS.to_vec();
+        if !subscriptions.contains(&subscription) {
+            subscriptions.push(subscription);
+        }
+        let topology = Topology { subscriptions, retry_delays: plumbing.retry_delays.clone() };
+        let broker =
+            Broker::open(&plumbing.broker, topology).await.context("opening the broker")?;
+        Ok(Self {
+            name,
+            db,
+            broker,
+            metrics: Metrics::new(),
+            crash: plumbing.crash_at.clone(),
+            shutdown,
+            plumbing: plumbing.clone(),
+            tasks: JoinSet::new(),
+        })
+    }
+
+    /// Runs a loop of the service's own beside the others; it must end when [`shutdown`](Self::shutdown) does.
+    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Handles what the service's queue delivers.
+    pub fn subscribe<H: Handler>(&mut self, handler: H) {
+        let subscriber = Subscriber::new(
+            self.name,
+            self.db.clone(),
+            self.broker.clone(),
+            self.metrics.clone(),
+            &self.plumbing,
+            handler,
+        );
+        self.spawn("subscriber", subscriber.run(self.shutdown.clone()));
+    }
+
+    /// Runs the relay and serves HTTP until told to stop; then ends in order: no new requests, what is being handled is finished,
+    /// the outbox is drained if the broker is there.
+    ///
+    /// # Errors
+    /// When the server fails, or one of the loops ended by itself (it panicked): the process should then be restarted.
+    pub async fn serve(mut self, listener: TcpListener, api: OpenApiRouter) -> anyhow::Result<()> {
+        let relay = Relay::new(
+            self.db.clone(),
+            self.broker.clone(),
+            self.metrics.clone(),
+            self.crash.clone(),
+        );
+        self.spawn("outbox gauges", relay.clone().watch(self.shutdown.clone()));
+        self.spawn(
+            "queue gauges",
+            watch_queue(
+                self.name,
+                self.broker.clone(),
+                self.metrics.clone(),
+                self.shutdown.clone(),
+            ),
+        );
+        // The relay stops last, so that it sends what the others still commit.
+        let relaying = CancellationToken::new();
+        let mut relay = tokio::spawn(relay.run(relaying.clone()));
+        let app = http::app(self.name, api, Some(self.db.clone()), self.metrics.clone());
+        let server = http::serve(listener, app, self.shutdown.clone());
+        tokio::pin!(server);
+        let (tasks, shutdown) = (&mut self.tasks, &self.shutdown);
+        let loops = async {
+            while let Some(ended) = tasks.join_next().await {
+                if !shutdown.is_cancelled() {
+                    return anyhow::anyhow!("a loop ended by itself: {ended:?}");
+                }
+            }
+            // They end when told to; the server still has requests to finish.
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            served = &mut server => served,
+            error = loops => Err(error),
+            ended = &mut relay => Err(anyhow::anyhow!("the relay ended by itself: {ended:?}")),
+        };
+        self.shutdown.cancel();
+        if outcome.is_ok() {
+            while self.tasks.join_next().await.is_some() {}
+            relaying.cancel();
+            // What it doesn't get sent by then is sent after the next start.
+            if let Ok(ended) = tokio::time::timeout(LAST_DRAIN, relay).await {
+                ended?;
+            }
+            self.broker.close().await;
+            self.db.close().await;
+        }
+        outcome
+    }
+}
+
+/// The folder of an SQLite file, where the URL names one.
+async fn make_folder(url: &str) -> anyhow::Result<()> {
+    if let Some(path) = url.strip_prefix("sqlite://")
+        && let Some(folder) = std::path::Path::new(path.split('?').next().unwrap_or(path)).parent()
+    {
+        tokio::fs::create_dir_all(folder)
+            .await
+            .with_context(|| format!("making the folder {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+async fn migrate(db: &Db, migrations: Migrations) -> anyhow::Result<()> {
+    let mut waiting = false;
+    loop {
+        match db.migrate(migrations.postgres, migrations.sqlite).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_unavailable() => {
+                if !std::mem::replace(&mut waiting, true) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "waiting for the database"
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error).context("bringing the schema up to date"),
+        }
+    }
+}
+
+async fn watch_queue(
+    queue: &'static str,
+    broker: Broker,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    loop {
+        if let Ok(depth) = broker.depth(queue).await {
+            metrics.queue_ready.set(depth.ready.cast_signed());
+            metrics.dead_letters.set(depth.dead.cast_signed());
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(QUEUE_POLL)).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What the tests stand on: a database and a broker of their own.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use broker::{Broker, Topology};
+use clap::Parser as _;
+use contracts::{Cancellation, Cause, Customer, Money, OrderCancelled, OrderId};
+use runtime::{CrashPoint, Failure, Handler, Metrics, Plumbing, Received, Relay, Subscriber};
+use store::{Db, Options, Tx};
+use testkit::TestDatabase;
+use tokio_util::sync::CancellationToken;
+
+contracts::incoming! {
+    /// What the tests' service reacts to.
+    pub(crate) enum Incoming { OrderCancelled }
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/runtime/migrations");
+/// The queue that the tests read; `OrderCancelled` goes into two others too.
+pub(crate) const QUEUE: &str = "payment";
+
+pub(crate) struct Ground {
+    pub(crate) db: Db,
+    pub(crate) broker: Broker,
+    pub(crate) plumbing: Plumbing,
+    url: String,
+    topology: Topology,
+    _databases: Vec<TestDatabase>,
+}
+
+#[derive(clap::Parser)]
+struct Settings {
+    #[command(flatten)]
+    plumbing: Plumbing,
+}
+
+impl Ground {
+    pub(crate) async fn embedded() -> Self {
+        let (database, broker) = (testkit::sqlite_database(), testkit::sqlite_database());
+        Self::new(database.url.clone(), broker.url.clone(), vec![database, broker]).await
+    }
+
+    pub(crate) async fn servers() -> Option<Self> {
+        let (database, broker) = (testkit::postgres_database().await?, testkit::amqp_url()?);
+        Some(Self::new(database.url.clone(), broker, vec![database]).await)
+    }
+
+    async fn new(database: String, url: String, databases: Vec<TestDatabase>) -> Self {
+        let db = Db::open(&database, Options::default()).await.unwrap();
+        db.migrate(&MIGRATIONS, &MIGRATIONS).await.unwrap();
+        let plumbing = Settings::parse_from(["test", "--retry-delays", "50ms,100ms"]).plumbing;
+        let topology = Topology {
+            subscriptions: contracts::SUBSCRIPTIONS.to_vec(),
+            retry_delays: plumbing.retry_delays.clone(),
+        };
+        let broker = Broker::open(&url, topology.clone()).await.unwrap();
+        broker.declare().await.unwrap();
+        Self { db, broker, plumbing, url, topology, _databases: databases }
+    }
+
+    /// Deletes what a namespace of a shared broker would keep.
+    pub(crate) async fn clear(self) {
+        if self.url.starts_with("amqp") {
+            testkit::delete_queues(&self.url, &self.topology).await.unwrap();
+        }
+    }
+
+    pub(crate) fn relay(&self) -> Relay {
+        self.relay_to(self.broker.clone())
+    }
+
+    pub(crate) fn relay_to(&self, broker: Broker) -> Relay {
+        Relay::new(self.db.clone(), broker, Metrics::new(), CrashPoint::default())
+    }
+
+    /// Puts events about new orders into the outbox.
+    pub(crate) async fn publish(&self, count: usize) -> Vec<OrderId> {
+        let ids: Vec<OrderId> = (0..count).map(|_| OrderId::now_v7()).collect();
+        let mut tx = self.db.begin().await.unwrap();
+        for id in &ids {
+            tx.publish(&cancelled(*id), &Cause::default()).unwrap();
+        }
+        tx.commit().await.unwrap();
+        ids
+    }
+
+    /// Handles the queue with a handler until the returned guard is dropped.
+    pub(crate) fn handle(&self, handler: impl Handler) -> tokio_util::sync::DropGuard {
+        let (db, broker) = (self.db.clone(), self.broker.clone());
+        let subscriber =
+            Subscriber::new(QUEUE, db, broker, Metrics::new(), &self.plumbing, handler);
+        let shutdown = CancellationToken::new();
+        tokio::spawn(subscriber.run(shutdown.clone()));
+        shutdown.drop_guard()
+    }
+
+    /// What was applied: order and attempt.
+    pub(crate) async fn applied(&self) -> Vec<(String, i64)> {
+        self.db.read("SELECT order_id, attempt FROM applied ORDER BY order_id").all().await.unwrap()
+    }
+
+    /// Waits until so many are applied and so many dead, and the queue is empty; what was applied.
+    pub(crate) async fn comes_to(&self, applied: usize, dead: u64) -> Vec<(String, i64)> {
+        let started = std::time::Instant::now();
+        loop {
+            let (rows, depth) = (self.applied().await, self.broker.depth(QUEUE).await.unwrap());
+            if (rows.len(), depth.dead, depth.ready) == (applied, dead, 0) {
+                return rows;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "{} applied, not {applied}; {depth:?}, not {dead} dead",
+                rows.len()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+pub(crate) fn cancelled(order_id: OrderId) -> OrderCancelled {
+    OrderCancelled {
+        order_id,
+        customer: Customer { email: "ada@example.com".into(), name: None },
+        lines: Vec::new(),
+        total: Money { amount: 1, currency: "EUR".into() },
+        reason: Cancellation::Customer,
+    }
+}
+
+/// How a message is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// `call` fails so many times.
+    Call(u32),
+    /// `call` panics.
+    Panic,
+    /// `apply` panics.
+    PanicInApply,
+    /// `apply` refuses it.
+    Refused,
+}
+
+/// Writes down what it applies; has trouble with some messages.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) troubles: HashMap<OrderId, Trouble>,
+    /// How often each was called for.
+    pub(crate) calls: std::sync::Arc<Mutex<HashMap<OrderId, u32>>>,
+    /// Calls wait until this many are under way together.
+    pub(crate) together: Option<std::sync::Arc<tokio::sync::Barrier>>,
+}
+
+impl Handler for Recorder {
+    type Message = Incoming;
+    type Plan = OrderId;
+    type Answer = ();
+
+    async fn prepare(
+        &self,
+        _: &mut Tx,
+        batch: &[&Received<Incoming>],
+    ) -> Result<Vec<OrderId>, Failure> {
+        Ok(batch.iter().map(|received| order(&received.message)).collect())
+    }
+
+    async fn call(&self, received: &Received<Incoming>, plan: OrderId) -> Result<(), Failure> {
+        *self.calls.lock().unwrap().entry(plan).or_default() += 1;
+        if let Some(together) = &self.together {
+            together.wait().await;
+        }
+        match self.troubles.get(&plan) {
+            Some(Trouble::Call(times)) if received.attempt <= *times => {
+                Err(Failure::Transient(anyhow::anyhow!("not now").context("asking outside")))
+            }
+            Some(Trouble::Panic) => panic!("on purpose"),
+            _ => Ok(()),
+        }
+    }
+
+    async fn apply(
+        &self,
+        tx: &mut Tx,
+        batch: &[(&Received<Incoming>, &())],
+    ) -> Result<(), Failure> {
+        for (received, ()) in batch {
+            let id = order(&received.message);
+            tx.query("INSERT INTO applied (order_id, attempt) VALUES ($1, $2)")
+                .bind(id.to_string())
+                .bind(i64::from(received.attempt))
+                .execute()
+                .await?;
+            assert!(self.troubles.get(&id) != Some(&Trouble::PanicInApply), "on purpose");
+            if self.troubles.get(&id) == Some(&Trouble::Refused) {
+                return Err(Failure::Permanent(anyhow::anyhow!("a rule refuses it")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn order(Incoming::OrderCancelled(event): &Incoming) -> OrderId {
+    event.order_id
+}

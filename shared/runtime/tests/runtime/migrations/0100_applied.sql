@@ -1,0 +1,1 @@
+CREATE TABLE applied (order_id TEXT NOT NULL, attempt BIGINT NOT NULL);

@@ -1,0 +1,59 @@
+//! From the outbox to the broker.
+
+use broker::{Broker, Topology};
+
+use crate::{
+    ground::{Ground, QUEUE},
+    on_both,
+};
+
+on_both! {
+    what_was_committed_is_sent_once_and_gone,
+    what_nobody_listens_to_stays,
+    what_a_broker_that_is_away_did_not_take_stays,
+    relays_share_the_work,
+}
+
+async fn what_was_committed_is_sent_once_and_gone(ground: Ground) {
+    ground.publish(1_200).await;
+    assert_eq!(ground.relay().drain().await.unwrap(), 1_200);
+    assert_eq!(ground.relay().drain().await.unwrap(), 0);
+    assert_eq!(ground.db.outbox_backlog().await.unwrap().rows, 0);
+    assert_eq!(ground.broker.depth(QUEUE).await.unwrap().ready, 1_200);
+    ground.clear().await;
+}
+
+/// More of them than fit into a batch: they must not hold the others up.
+async fn what_nobody_listens_to_stays(ground: Ground) {
+    ground.publish(600).await;
+    let mut tx = ground.db.begin().await.unwrap();
+    tx.query("UPDATE outbox SET routing_key = 'order.forgotten'").execute().await.unwrap();
+    tx.commit().await.unwrap();
+    ground.publish(1).await;
+    assert_eq!(ground.relay().drain().await.unwrap(), 1);
+    assert_eq!(ground.db.outbox_backlog().await.unwrap().rows, 600);
+    assert_eq!(ground.broker.depth(QUEUE).await.unwrap().ready, 1);
+    ground.clear().await;
+}
+
+async fn what_a_broker_that_is_away_did_not_take_stays(ground: Ground) {
+    ground.publish(3).await;
+    let nowhere = Broker::open("amqp://127.0.0.1:1/%2f", Topology::default()).await.unwrap();
+    assert!(ground.relay_to(nowhere).drain().await.is_err());
+    assert_eq!(ground.db.outbox_backlog().await.unwrap().rows, 3);
+    assert_eq!(
+        ground.relay().drain().await.unwrap(),
+        3,
+        "free at once, not only when the lease ends"
+    );
+    ground.clear().await;
+}
+
+async fn relays_share_the_work(ground: Ground) {
+    ground.publish(2_000).await;
+    let (one, two) = (ground.relay(), ground.relay());
+    let (sent_by_one, sent_by_two) = tokio::join!(one.drain(), two.drain());
+    assert_eq!(sent_by_one.unwrap() + sent_by_two.unwrap(), 2_000);
+    assert_eq!(ground.broker.depth(QUEUE).await.unwrap().ready, 2_000);
+    ground.clear().await;
+}

@@ -1,0 +1,157 @@
+//! From the broker through a handler.
+
+use std::{collections::HashMap, sync::Arc};
+
+use broker::{Message, Selection};
+
+use crate::{
+    ground::{Ground, QUEUE, Recorder, Trouble},
+    on_both,
+};
+
+on_both! {
+    a_message_that_comes_three_times_is_applied_once,
+    one_that_comes_again_while_it_fails_is_not_lost,
+    one_bad_message_costs_only_itself,
+    an_attempt_that_may_succeed_later_is_repeated,
+    when_no_attempt_is_left_it_is_a_dead_letter,
+    a_panic_is_one_messages_failure,
+    what_cannot_be_read_is_a_dead_letter_at_once,
+    calls_run_side_by_side,
+}
+
+async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
+    ground.publish(5).await;
+    let rows = ground.db.lease_outbox(10).await.unwrap();
+    for _ in 0..3 {
+        let batch: Vec<Message> = rows
+            .iter()
+            .map(|row| Message { routing_key: row.routing_key.clone(), body: row.body.clone() })
+            .collect();
+        ground.broker.publish(&batch).await;
+    }
+    let handler = Recorder::default();
+    let calls = handler.calls.clone();
+    let handling = ground.handle(handler);
+    ground.comes_to(5, 0).await;
+    assert!(calls.lock().unwrap().values().all(|times| *times == 1), "{calls:?}");
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn one_that_comes_again_while_it_fails_is_not_lost(ground: Ground) {
+    let ids = ground.publish(1).await;
+    let row = ground.db.lease_outbox(1).await.unwrap().remove(0);
+    let copy = Message { routing_key: row.routing_key, body: row.body };
+    ground.broker.publish(&[copy.clone(), copy.clone(), copy]).await;
+    let troubles = HashMap::from([(ids[0], Trouble::Call(1))]);
+    let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
+    let applied = ground.comes_to(1, 0).await;
+    assert_eq!(applied, [(ids[0].to_string(), 2)]);
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn one_bad_message_costs_only_itself(ground: Ground) {
+    let ids = ground.publish(20).await;
+    ground.relay().drain().await.unwrap();
+    let troubles = HashMap::from([(ids[7], Trouble::Refused)]);
+    let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
+    let applied = ground.comes_to(19, 1).await;
+    assert!(applied.iter().all(|(id, _)| *id != ids[7].to_string()));
+    let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap();
+    assert_eq!(dead[0].history.failures, 1);
+    assert_eq!(dead[0].history.error.as_deref(), Some("a rule refuses it"));
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn an_attempt_that_may_succeed_later_is_repeated(ground: Ground) {
+    let ids = ground.publish(2).await;
+    ground.relay().drain().await.unwrap();
+    let troubles = HashMap::from([(ids[0], Trouble::Call(2))]);
+    let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
+    let applied: HashMap<String, i64> = ground.comes_to(2, 0).await.into_iter().collect();
+    assert_eq!((applied[&ids[0].to_string()], applied[&ids[1].to_string()]), (3, 1));
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn when_no_attempt_is_left_it_is_a_dead_letter(ground: Ground) {
+    let ids = ground.publish(1).await;
+    ground.relay().drain().await.unwrap();
+    let handler =
+        Recorder { troubles: HashMap::from([(ids[0], Trouble::Call(99))]), ..Recorder::default() };
+    let calls = handler.calls.clone();
+    let handling = ground.handle(handler);
+    ground.comes_to(0, 1).await;
+    drop(handling);
+    assert_eq!(calls.lock().unwrap()[&ids[0]], 3, "the first attempt and one for each delay");
+    let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap().remove(0);
+    assert_eq!(dead.history.failures, 3);
+    assert_eq!(dead.history.error.as_deref(), Some("asking outside: not now"));
+    assert!(dead.history.first_failed_at < dead.history.last_failed_at);
+
+    // The cause is gone: replayed, it is applied, and its receipt says that it was replayed.
+    let handling = ground.handle(Recorder::default());
+    ground.broker.replay(QUEUE, &Selection::Ids(vec![dead.id])).await.unwrap();
+    ground.comes_to(1, 0).await;
+    assert_eq!(ground.db.receipt("/order", dead.id).await.unwrap(), Some((1, 1)));
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn a_panic_is_one_messages_failure(ground: Ground) {
+    let ids = ground.publish(4).await;
+    ground.relay().drain().await.unwrap();
+    let troubles = HashMap::from([(ids[1], Trouble::Panic), (ids[2], Trouble::PanicInApply)]);
+    let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
+    ground.comes_to(2, 2).await;
+    drop(handling);
+    ground.clear().await;
+}
+
+async fn what_cannot_be_read_is_a_dead_letter_at_once(ground: Ground) {
+    ground.publish(1).await;
+    let good = ground.db.lease_outbox(1).await.unwrap().remove(0);
+    let text = String::from_utf8(good.body.clone()).unwrap();
+    let bodies = [
+        b"\xff\x00 no text".to_vec(),
+        b"{}".to_vec(),
+        text.replace("\"1.0\"", "\"0.3\"").into_bytes(),
+        text.replace("cancelled.v1", "cancelled.v2").into_bytes(),
+        text.replace("\"customer\"", "\"client\"").into_bytes(),
+        good.body,
+    ];
+    let batch: Vec<Message> = bodies
+        .into_iter()
+        .map(|body| Message { routing_key: good.routing_key.clone(), body })
+        .collect();
+    ground.broker.publish(&batch).await;
+    let handling = ground.handle(Recorder::default());
+    ground.comes_to(1, 5).await;
+    drop(handling);
+    let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap();
+    let reasons: Vec<&str> =
+        dead.iter().map(|letter| letter.history.error.as_deref().unwrap()).collect();
+    for reason in [
+        "not a CloudEvents 1.0",
+        "version \"0.3\"",
+        "unknown message type",
+        "doesn't have its form",
+    ] {
+        assert!(reasons.iter().any(|given| given.contains(reason)), "{reason}: {reasons:?}");
+    }
+    assert!(dead.iter().all(|letter| letter.history.failures == 1));
+    ground.clear().await;
+}
+
+async fn calls_run_side_by_side(ground: Ground) {
+    ground.publish(16).await;
+    ground.relay().drain().await.unwrap();
+    let together = Some(Arc::new(tokio::sync::Barrier::new(16)));
+    let handling = ground.handle(Recorder { together, ..Recorder::default() });
+    ground.comes_to(16, 0).await;
+    drop(handling);
+    ground.clear().await;
+}

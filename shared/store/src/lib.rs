@@ -1,0 +1,25 @@
+//! A service's database: one SQL text for PostgreSQL and SQLite, and the three tables that make delivery
+//! safe: outbox, inbox, idempotency keys.
+//!
+//! Apart from the `CREATE` statements, only this crate knows the dialects. `Db` reads; [`Tx`] writes, and publishes events in the same
+//! transaction as the change that they announce.
+
+mod db;
+mod error;
+pub mod idempotency;
+mod inbox;
+mod many;
+mod outbox;
+mod query;
+mod tx;
+
+pub use db::{Db, Options};
+pub use error::Error;
+pub use inbox::Receipt;
+pub use many::RowValues;
+pub use outbox::{Backlog, Leased};
+pub use query::{Bind, Query, Row};
+pub use tx::Tx;
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,127 @@
+//! The outbox: messages committed together with the change that they announce, not yet confirmed by the
+//! broker.
+
+use std::time::Duration;
+
+use contracts::Timestamp;
+
+use crate::{Db, Result, Tx};
+
+/// How long a relay may take for the rows that it has leased, before another may take them.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A message on its way into the outbox.
+pub(crate) struct Outgoing {
+    pub(crate) routing_key: &'static str,
+    pub(crate) body: Vec<u8>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// A row that this relay may send: nobody else does until the lease ends.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    /// The row's key, never used twice.
+    pub seq: i64,
+    /// What subscribers bind to.
+    pub routing_key: String,
+    /// The envelope's bytes.
+    pub body: Vec<u8>,
+    /// When the message was created.
+    pub created_at: Timestamp,
+}
+
+/// What waits in an outbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Rows, leased or not.
+    pub rows: u64,
+    /// When the oldest was created; none when there is none.
+    pub oldest: Option<Timestamp>,
+}
+
+pub(crate) async fn insert(tx: &mut Tx, messages: &[Outgoing]) -> Result<()> {
+    tx.execute_many(
+        "INSERT INTO outbox (routing_key, body, created_at, leased_until) VALUES {}",
+        messages,
+        |row, message| {
+            row.bind(message.routing_key)
+                .bind(message.body.clone())
+                .bind(message.created_at.as_micros())
+                .bind(0_i64)
+        },
+    )
+    .await
+    .map(drop)
+}
+
+impl Db {
+    /// Leases up to `limit` rows, the oldest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn lease_outbox(&self, limit: usize) -> Result<Vec<Leased>> {
+        let now = Timestamp::now();
+        let mut rows = self
+            .write(
+                // Materialized: PostgreSQL may run a subselect again for each row, and lock more than the limit.
+                "WITH due AS MATERIALIZED (
+                     SELECT seq FROM outbox WHERE leased_until <= $2 ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 UPDATE outbox SET leased_until = $1 WHERE seq IN (SELECT seq FROM due)
+                 RETURNING seq, routing_key, body, created_at",
+            )
+            .bind((now + LEASE).as_micros())
+            .bind(now.as_micros())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .all::<(i64, String, Vec<u8>, i64)>()
+            .await?;
+        rows.sort_unstable_by_key(|row| row.0);
+        Ok(rows
+            .into_iter()
+            .map(|(seq, routing_key, body, created_at)| Leased {
+                seq,
+                routing_key,
+                body,
+                created_at: Timestamp::from_micros(created_at),
+            })
+            .collect())
+    }
+
+    /// Ends leases: the `sent` rows go, the `unsent` ones are free again.
+    ///
+    /// # Errors
+    /// When the database is away; the leases then end by themselves, and what was sent is sent again.
+    pub async fn settle_outbox(&self, sent: &[i64], unsent: &[i64]) -> Result<()> {
+        let mut tx = self.begin().await?;
+        tx.execute_many("DELETE FROM outbox WHERE seq IN (VALUES {})", sent, |row, seq| {
+            row.bind(*seq)
+        })
+        .await?;
+        tx.execute_many(
+            "UPDATE outbox SET leased_until = 0 WHERE seq IN (VALUES {})",
+            unsent,
+            |row, seq| row.bind(*seq),
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// Waits until a transaction of this process has put something into the outbox.
+    pub async fn outbox_filled(&self) {
+        self.outbox_filled.notified().await;
+    }
+
+    /// What waits in the outbox.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn outbox_backlog(&self) -> Result<Backlog> {
+        let (rows, oldest) = self
+            .read("SELECT count(*), min(created_at) FROM outbox")
+            .one::<(i64, Option<i64>)>()
+            .await?;
+        Ok(Backlog {
+            rows: u64::try_from(rows).unwrap_or(0),
+            oldest: oldest.map(Timestamp::from_micros),
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! The writing transaction.
+
+use contracts::{Cause, Envelope, Event, Timestamp};
+use sqlx::{Postgres, Sqlite, Transaction};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    Db, Error, Query, Result, Row, RowValues,
+    db::Pools,
+    many::{Engine, statements},
+    outbox,
+    query::Target,
+};
+
+/// A writing transaction: rows and the events that announce them, committed together or not at all.
+pub struct Tx {
+    inner: Inner,
+    outgoing: Vec<outbox::Outgoing>,
+    outbox_filled: std::sync::Arc<Notify>,
+    on_commit: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+enum Inner {
+    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+impl Tx {
+    pub(crate) async fn begin(db: &Db) -> Result<Self> {
+        let inner = match &db.pools {
+            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            // A deferred transaction that reads before it writes can fail with "database is locked" in spite of any timeout.
+            Pools::Sqlite { writer, .. } => {
+                Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
+            }
+        };
+        Ok(Self {
+            inner,
+            outgoing: Vec::new(),
+            outbox_filled: db.outbox_filled.clone(),
+            on_commit: Vec::new(),
+        })
+    }
+
+    /// A statement in this transaction. `FOR UPDATE [SKIP LOCKED]` is left out where the engine has no row locks.
+    pub fn query(&mut self, sql: impl Into<std::borrow::Cow<'static, str>>) -> Query<'_> {
+        Query::new(self.target(), sql)
+    }
+
+    const fn engine(&self) -> Engine {
+        match self.inner {
+            Inner::Postgres(_) => Engine::Postgres,
+            Inner::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    fn target(&mut self) -> Target<'_> {
+        match &mut self.inner {
+            Inner::Postgres(tx) => Target::Postgres(tx),
+            Inner::Sqlite(tx) => Target::Sqlite(tx),
+        }
+    }
+
+    /// Runs a statement over many rows in few round trips: `{}` in the text becomes a `VALUES` list's rows,
+    /// `($1, $2), ($3, $4), …`. The number of changed rows.
+    ///
+    /// # Errors
+    /// When the database is away or refuses it.
+    pub async fn execute_many<T>(
+        &mut self,
+        sql: &str,
+        rows: &[T],
+        bind: impl for<'v> Fn(RowValues<'v>, &T) -> RowValues<'v>,
+    ) -> Result<u64> {
+        let mut changed = 0;
+        for (text, values) in statements(self.engine(), sql, rows, bind)? {
+            changed += Query::new(self.target(), text).with(values).execute().await?;
+        }
+        Ok(changed)
+    }
+
+    /// As [`execute_many`](Self::execute_many), for a statement that returns rows.
+    ///
+    /// # Errors
+    /// When the database is away or refuses it, or a row is not an `R`.
+    pub async fn fetch_many<T, R: Row>(
+        &mut self,
+        sql: &str,
+        rows: &[T],
+        bind: impl for<'v> Fn(RowValues<'v>, &T) -> RowValues<'v>,
+    ) -> Result<Vec<R>> {
+        let mut found = Vec::new();
+        for (text, values) in statements(self.engine(), sql, rows, bind)? {
+            found.extend(Query::new(self.target(), text).with(values).all::<R>().await?);
+        }
+        Ok(found)
+    }
+
+    /// Announces an event: it is committed with this transaction, and the relay sends it afterwards. Returns the
+    /// message's id.
+    ///
+    /// # Errors
+    /// When the event can't be written as JSON.
+    pub fn publish<E: Event>(&mut self, event: &E, cause: &Cause) -> Result<Uuid> {
+        let id = Uuid::now_v7();
+        let now = Timestamp::now();
+        let body = Envelope::new(event, id, now, cause)?.to_bytes()?;
+        self.outgoing.push(outbox::Outgoing { routing_key: E::ROUTING_KEY, body, created_at: now });
+        Ok(id)
+    }
+
+    /// Runs `work` after the commit, and only if there is one: to wake up who waits for what was written.
+    pub fn on_commit(&mut self, work: impl FnOnce() + Send + 'static) {
+        self.on_commit.push(Box::new(work));
+    }
+
+    /// Commits the rows and the outgoing messages, and wakes the relay.
+    ///
+    /// # Errors
+    /// When the database refuses or is away. Whether a commit whose answer was lost took place is unknown: the
+    /// inbox and the idempotency keys are what makes trying again safe.
+    pub async fn commit(mut self) -> Result<()> {
+        let outgoing = std::mem::take(&mut self.outgoing);
+        outbox::insert(&mut self, &outgoing).await?;
+        let committed = match self.inner {
+            Inner::Postgres(tx) => tx.commit().await,
+            Inner::Sqlite(tx) => tx.commit().await,
+        };
+        committed.map_err(|error| match Error::from(error) {
+            Error::Unavailable(error) => Error::CommitUnknown(error),
+            refused => refused,
+        })?;
+        if !outgoing.is_empty() {
+            self.outbox_filled.notify_one();
+        }
+        for work in self.on_commit {
+            work();
+        }
+        Ok(())
+    }
+}

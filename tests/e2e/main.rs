@@ -1,0 +1,43 @@
+//! The whole system from outside: real processes, HTTP in; the processor's ledger, the mails and the traces out.
+//!
+//! Each test runs on both set-ups: embedded (SQLite and the jobs table) and servers (PostgreSQL and RabbitMQ).
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on fails"
+)]
+
+mod bad_input;
+mod crashes;
+mod outages;
+mod outcomes;
+mod poison;
+mod readme;
+mod repeated;
+mod replicas;
+mod requests;
+mod shuffled;
+mod slow_mail;
+mod stopping;
+mod system;
+mod traces;
+
+/// Makes a test of each function for each set-up.
+macro_rules! on_both {
+    ($($(#[$meta:meta])* $test:ident),+ $(,)?) => {
+        mod embedded {
+            $($(#[$meta])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(crate::system::Setup::Embedded).await; })+
+        }
+        mod servers {
+            $($(#[$meta])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if crate::system::have_servers() {
+                    super::$test(crate::system::Setup::Servers).await;
+                }
+            })+
+        }
+    };
+}
+use on_both;

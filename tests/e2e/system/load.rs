@@ -1,0 +1,186 @@
+//! Customers who keep coming while a test breaks something.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::{Client, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, interval},
+};
+use uuid::Uuid;
+
+use super::{Placed, System, checkout, eventually};
+
+/// Sends checkouts, to each replica of the order service in turn. Cloning shares the turns.
+#[derive(Debug, Clone)]
+pub(crate) struct Customers {
+    http: Client,
+    urls: Arc<[String]>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// A checkout as a customer sees it.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    pub(crate) body: Value,
+    /// The idempotency key that it was sent with.
+    pub(crate) key: String,
+    pub(crate) sent: Instant,
+    pub(crate) took: Duration,
+    /// Why there was no answer, or the answer.
+    pub(crate) answer: Result<Answer, String>,
+}
+
+/// An answer to a checkout.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Value,
+}
+
+/// Checkouts at a steady pace, until it is [ended](Self::end).
+pub(crate) struct Load {
+    stop: oneshot::Sender<()>,
+    sending: JoinHandle<Vec<Checkout>>,
+}
+
+impl Checkout {
+    /// The order, if it was accepted.
+    pub(crate) fn placed(&self) -> Option<Placed> {
+        let answer = self.answer.as_ref().ok().filter(|a| a.status == StatusCode::ACCEPTED)?;
+        Some(Placed::read(&answer.body))
+    }
+}
+
+impl Answer {
+    async fn read(response: Response) -> reqwest::Result<Self> {
+        let header = |name| {
+            let value = response.headers().get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        Ok(Self {
+            status: response.status(),
+            content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
+            retry_after: header(header::RETRY_AFTER),
+            body: response.json().await?,
+        })
+    }
+}
+
+impl Customers {
+    /// Sends one checkout, once.
+    pub(crate) async fn send(&self, body: Value, key: String) -> Checkout {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let url = format!("{}/checkout", self.urls[turn % self.urls.len()]);
+        let sent = Instant::now();
+        let request = self.http.post(url).header("idempotency-key", &key).json(&body);
+        let answer = async { Answer::read(request.send().await?).await }.await;
+        let answer = answer.map_err(|error| format!("{error:?}"));
+        Checkout { body, key, sent, took: sent.elapsed(), answer }
+    }
+
+    /// Repeats a checkout with its key, as a client should whose answer didn't come, until it is accepted.
+    pub(crate) async fn insist(&self, body: Value, key: String) -> Placed {
+        eventually("a repeated checkout is accepted", || async {
+            let checkout = self.send(body.clone(), key.clone()).await;
+            // 409: the first try is still under way. Anything else would be an answer for ever.
+            if let Ok(Answer { status, body, .. }) = &checkout.answer {
+                assert!([202, 409, 503].contains(&status.as_u16()), "{status}: {body}");
+            }
+            checkout.placed()
+        })
+        .await
+    }
+
+    /// The orders of all these checkouts: what wasn't accepted is repeated.
+    pub(crate) async fn all_placed(&self, checkouts: Vec<Checkout>) -> Vec<Placed> {
+        let placing = checkouts.into_iter().map(async |checkout| match checkout.placed() {
+            Some(placed) => placed,
+            None => self.insist(checkout.body, checkout.key).await,
+        });
+        stream::iter(placing).buffer_unordered(16).collect().await
+    }
+
+    /// Starts to send so many checkouts a second, whether the earlier ones were answered or not.
+    pub(crate) fn keep_coming(&self, per_second: u32, body: fn(usize) -> Value) -> Load {
+        let (stop, mut stopped) = oneshot::channel();
+        let customers = self.clone();
+        let sending = tokio::spawn(async move {
+            let mut pace = interval(Duration::from_secs(1) / per_second);
+            let mut waiting = JoinSet::new();
+            for n in 0.. {
+                tokio::select! {
+                    _ = pace.tick() => {}
+                    _ = &mut stopped => break,
+                }
+                let (customers, body) = (customers.clone(), body(n));
+                waiting.spawn(async move { customers.send(body, new_key()).await });
+            }
+            waiting.join_all().await
+        });
+        Load { stop, sending }
+    }
+}
+
+impl Load {
+    /// Sends no more; what became of each checkout, once all are answered.
+    pub(crate) async fn end(self) -> Vec<Checkout> {
+        // An error here only says that it ended by itself, and then so does the next line.
+        let _ = self.stop.send(());
+        self.sending.await.unwrap()
+    }
+}
+
+impl System {
+    /// Customers of this system.
+    pub(crate) fn customers(&self) -> Customers {
+        let urls = self.names().into_iter().filter(|name| name.starts_with("order"));
+        Customers {
+            http: self.http().clone(),
+            urls: urls.map(|name| self.url(&name)).collect(),
+            turn: Arc::default(),
+        }
+    }
+}
+
+/// An idempotency key that was never used.
+pub(crate) fn new_key() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// A plain order, that nothing speaks against.
+pub(crate) fn plain(_: usize) -> Value {
+    checkout("mug-blue", 1)
+}
+
+/// Orders of every kind: most want two products, which the others want too, in either order; some have a declined card,
+/// some want what isn't there, and some what there is too little of.
+pub(crate) fn assorted(n: usize) -> Value {
+    let mut body = checkout("mug-blue", 1);
+    let quantity = 1 + n % 3;
+    let (mug, cap) = (
+        json!({"sku": "mug-blue", "quantity": quantity}),
+        json!({"sku": "cap-green", "quantity": 1}),
+    );
+    body["items"] = match n % 10 {
+        0 => json!([mug, {"sku": "vinyl-sold-out", "quantity": 1}]),
+        1 | 6 => json!([cap, {"sku": "poster-limited", "quantity": 1}]),
+        n if n % 2 == 0 => json!([mug, cap]),
+        _ => json!([cap, mug]),
+    };
+    if n % 10 == 2 || n % 20 == 6 {
+        body["card_token"] = json!("tok_declined");
+    }
+    body
+}

@@ -1,0 +1,177 @@
+//! One order is one trace: the tests collect the spans of all processes, rebuild the tree, and compare it with the expected one.
+
+mod attempts;
+mod away;
+mod context;
+mod conventions;
+mod customer;
+mod tree;
+
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use serde_json::json;
+use testkit::otlp::{Collector, Span};
+
+use crate::{
+    on_both,
+    system::{Plan, Setup, System, eventually},
+};
+use customer::Customer;
+use tree::Node;
+
+on_both! {
+    a_checkout_is_one_trace,
+    a_refund_is_in_the_orders_trace,
+}
+
+/// A system that exports its spans.
+fn traced(setup: Setup, endpoint: &str) -> Plan {
+    Plan::new(setup)
+        .env("all", "OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("sandbox", "OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("all", "OTEL_BSP_SCHEDULE_DELAY", "100")
+        .env("sandbox", "OTEL_BSP_SCHEDULE_DELAY", "100")
+}
+
+/// The spans of the trace that an order is in. Every span that knows of the order must be in it.
+fn trace_of(collector: &Collector, order: &str) -> Vec<Span> {
+    let spans = collector.spans();
+    let of_order = |span: &&Span| span.attribute("messaging.message.conversation_id") == order;
+    let mut traces: Vec<&str> =
+        spans.iter().filter(of_order).map(|span| span.place.trace.as_str()).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    let [trace] = traces[..] else { panic!("order {order} is in {} traces", traces.len()) };
+    spans.iter().filter(|span| span.place.trace == trace).cloned().collect()
+}
+
+/// Waits until all that follows from a checkout has happened: the two mails are there, the goods have left.
+async fn all_is_done(system: &System, order: &str, stock: (i64, i64)) {
+    let settled = system.settled(order).await;
+    assert_eq!(settled["status"], "confirmed", "{settled}");
+    system.mails_arrived(order, 2).await;
+    eventually("the goods leave", || async {
+        (system.stock("mug-blue").await == (stock.0 - 1, stock.1)).then_some(())
+    })
+    .await;
+}
+
+fn assert_tree(spans: &[Span], expected: &[Node]) {
+    let tree = Node::of_trace(spans);
+    let expected_text: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    assert!(
+        expected.contains(&tree),
+        "is\n{tree}\nbut should be\n{}",
+        expected_text.join("\nor\n")
+    );
+}
+
+async fn a_checkout_is_one_trace(setup: Setup) {
+    let collector = Collector::start().await;
+    let mut system = traced(setup, &collector.endpoint).start().await;
+    let stock = system.stock("mug-blue").await;
+    let customer = Customer::new();
+    let order = system.place(&customer.checkout()).await.id;
+    all_is_done(&system, &order, stock).await;
+    system.stop().await;
+
+    let spans = trace_of(&collector, &order);
+    let expected = |after_payment, after_stock| {
+        let (placed, acknowledged) =
+            (tree::sent("order", "order.placed"), tree::mailed("order.placed"));
+        let (payment, stock) = (tree::charged("", after_payment), tree::reserved(after_stock));
+        tree::checkout([placed, acknowledged, payment, stock], None)
+    };
+    // The second of the two facts confirms the order.
+    assert_tree(
+        &spans,
+        &[expected(tree::confirmed(), vec![]), expected(vec![], tree::confirmed())],
+    );
+    assert_eq!(root(&spans).parent, None);
+    conventions::check(&spans, setup, &order);
+    for consumer in spans.iter().filter(|span| span.kind == SpanKind::Consumer) {
+        assert_eq!(
+            consumer.links.len(),
+            1,
+            "a first attempt links only to the origin: {consumer:#?}"
+        );
+    }
+    customer.is_unknown(&system, &collector);
+}
+
+/// The SERVER span of the checkout.
+fn root(spans: &[Span]) -> &Span {
+    spans.iter().find(|span| span.name == "POST /checkout").unwrap()
+}
+
+async fn a_refund_is_in_the_orders_trace(setup: Setup) {
+    let collector = Collector::start().await;
+    let mut system = traced(setup, &collector.endpoint).start().await;
+    let customer = Customer::new();
+    // The processor has the charge for a while before it decides, and so the reversal too: it comes after the charge.
+    system.fault("processor", json!({"latency_ms": 2000})).await;
+    let order = system.place(&customer.checkout()).await.id;
+    let payments = system.database("payment").await;
+    eventually("the charge is under way", || async {
+        let (count,) = payments.read("SELECT count(*) FROM payments").one::<(i64,)>().await.ok()?;
+        (count == 1).then_some(())
+    })
+    .await;
+    payments.close().await;
+    eventually("the goods are reserved", || async {
+        (system.order(&order).await["stock"] == "reserved").then_some(())
+    })
+    .await;
+    assert_eq!(system.cancel(&order).await.status(), 202);
+    assert_eq!(system.settled(&order).await["payment"], "refunded");
+    system.mails_arrived(&order, 2).await;
+    system.stop().await;
+
+    let spans = trace_of(&collector, &order);
+    assert_tree(&spans, &[cancelled()]);
+    conventions::check(&spans, setup, &order);
+    customer.is_unknown(&system, &collector);
+
+    let all = collector.spans();
+    let request = all.iter().find(|span| span.name == "POST /orders/{id}/cancel").unwrap();
+    let cancel = spans.iter().find(|span| span.name == "cancel order").unwrap();
+    assert_eq!(
+        cancel.links.as_slice(),
+        std::slice::from_ref(&request.place),
+        "the request that asked for it"
+    );
+    assert_eq!(
+        request.links.as_slice(),
+        std::slice::from_ref(&cancel.place),
+        "what the request led to"
+    );
+}
+
+/// A checkout that is cancelled while its card is being charged.
+fn cancelled() -> Node {
+    use tree::{asked, handled, mailed, node, sent};
+    let (placed, key) = ("order.placed", "order.cancelled");
+    let charge = handled("payment", placed, "", [asked("/charges", "")]);
+    let reversal = node(
+        "payment INTERNAL reverse payment",
+        [
+            asked("/charges/{key}/reverse", ""),
+            sent("payment", "payment.refunded"),
+            handled("order", "payment.refunded", "", []),
+        ],
+    );
+    let released =
+        [sent("inventory", "stock.released"), handled("order", "stock.released", "", [])];
+    let cancel = node(
+        "order INTERNAL cancel order",
+        [
+            sent("order", key),
+            mailed(key),
+            handled("payment", key, "", [reversal]),
+            handled("inventory", key, "", released),
+        ],
+    );
+    tree::checkout(
+        [sent("order", placed), mailed(placed), tree::reserved(vec![]), charge],
+        Some(cancel),
+    )
+}

@@ -1,0 +1,137 @@
+//! A trace as a tree, and the trees that are expected.
+
+use std::{collections::BTreeMap, fmt};
+
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use testkit::otlp::Span;
+
+/// A span, without what differs from run to run, and those below it, sorted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Node {
+    label: String,
+    below: Vec<Node>,
+}
+
+/// A node with these below it.
+pub(crate) fn node(label: &str, below: impl IntoIterator<Item = Node>) -> Node {
+    let mut below: Vec<Node> = below.into_iter().collect();
+    below.sort_unstable();
+    Node { label: label.to_owned(), below }
+}
+
+impl Node {
+    /// The tree of a trace, from the spans that are all of it.
+    ///
+    /// Panics when there isn't exactly one root, or a span's parent is missing.
+    pub(crate) fn of_trace(spans: &[Span]) -> Self {
+        let mut children: BTreeMap<Option<&str>, Vec<&Span>> = BTreeMap::new();
+        for span in spans {
+            let parent = spans.iter().find(|other| Some(&other.place.span) == span.parent.as_ref());
+            children.entry(parent.map(|parent| parent.place.span.as_str())).or_default().push(span);
+        }
+        let tops = children.get(&None).map(Vec::as_slice).unwrap_or_default();
+        let [root] = tops else {
+            let tops: Vec<String> =
+                tops.iter().map(|top| Self::of(top, &children).to_string()).collect();
+            panic!("one root is expected, and there are {}:\n{}", tops.len(), tops.join("\n"));
+        };
+        Self::of(root, &children)
+    }
+
+    fn of(span: &Span, children: &BTreeMap<Option<&str>, Vec<&Span>>) -> Self {
+        let below = children.get(&Some(span.place.span.as_str())).into_iter().flatten();
+        node(&label(span), below.map(|child| Self::of(child, children)))
+    }
+
+    fn write(&self, depth: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:width$}{}", "", self.label, width = 2 * depth)?;
+        self.below.iter().try_for_each(|child| child.write(depth + 1, f))
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(0, f)
+    }
+}
+
+/// `payment CONSUMER process payment order.placed`, and what is special about it.
+fn label(span: &Span) -> String {
+    let kind = match span.kind {
+        SpanKind::Internal => "INTERNAL",
+        SpanKind::Server => "SERVER",
+        SpanKind::Client => "CLIENT",
+        SpanKind::Producer => "PRODUCER",
+        SpanKind::Consumer => "CONSUMER",
+        SpanKind::Unspecified => "UNSPECIFIED",
+    };
+    let mut label = format!("{} {kind} {}", span.service, span.name);
+    let key = span.attribute("messaging.rabbitmq.destination.routing_key");
+    if !key.is_empty() {
+        label += &format!(" {key}");
+    }
+    if !["", "1"].contains(&span.attribute("shop.attempt")) {
+        label += &format!(", attempt {}", span.attribute("shop.attempt"));
+    }
+    if !["", "0"].contains(&span.attribute("shop.replays")) {
+        label += &format!(", replay {}", span.attribute("shop.replays"));
+    }
+    if span.failed {
+        label += &format!(": {}", span.attribute("error.type"));
+    }
+    label
+}
+
+/// A checkout, with what its commit leads to, and what else is in its trace.
+pub(crate) fn checkout(committed: impl IntoIterator<Item = Node>, more: Option<Node>) -> Node {
+    let commit = node("order INTERNAL commit order", committed);
+    node("order SERVER POST /checkout", [commit].into_iter().chain(more))
+}
+
+/// A message on its way from the commit to the broker.
+pub(crate) fn sent(service: &str, key: &str) -> Node {
+    let publish = node(&format!("{service} PRODUCER publish shop.events {key}"), []);
+    node(&format!("{service} INTERNAL outbox"), [publish])
+}
+
+/// A message that a service handles, with what that leads to.
+pub(crate) fn handled(
+    service: &str,
+    key: &str,
+    note: &str,
+    below: impl IntoIterator<Item = Node>,
+) -> Node {
+    node(&format!("{service} CONSUMER process {service} {key}{note}"), below)
+}
+
+/// A message that leads to a mail.
+pub(crate) fn mailed(key: &str) -> Node {
+    handled("email", key, "", [node("email CLIENT send mail", [])])
+}
+
+/// A request to the card processor, which it answers.
+pub(crate) fn asked(route: &str, note: &str) -> Node {
+    let server = node(&format!("sandbox SERVER POST {route}{note}"), []);
+    node(&format!("payment CLIENT POST {route}{note}"), [server])
+}
+
+/// The order is confirmed: the receipt is sent, the goods leave.
+pub(crate) fn confirmed() -> Vec<Node> {
+    let key = "order.confirmed";
+    vec![sent("order", key), mailed(key), handled("inventory", key, "", [])]
+}
+
+/// Inventory reserves the goods, and the order hears of it.
+pub(crate) fn reserved(then: Vec<Node>) -> Node {
+    let key = "stock.reserved";
+    let told = handled("order", key, "", then);
+    handled("inventory", "order.placed", "", [sent("inventory", key), told])
+}
+
+/// Payment charges the card, and the order hears of it.
+pub(crate) fn charged(note: &str, then: Vec<Node>) -> Node {
+    let key = "payment.taken";
+    let told = handled("order", key, "", then);
+    let charge = asked("/charges", "");
+    handled("payment", "order.placed", note, [charge, sent("payment", key), told])
+}

@@ -1,0 +1,7 @@
+//! The `shop` program as the tests run it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shop::main()
+}
