@@ -346,7 +346,7 @@ impl<H: Handler> Subscriber<H> {
     }
 
     /// The verdict holds for all deliveries of the message, and one copy is enough to keep. It is given to the newest: the older ones
-    /// may be of a connection or a lease that has ended, and then the newest is what the broker has.
+    /// may be of a connection or a lease that has ended, and then the newest is what the broker has. The others count as repetitions.
     fn conclude(
         &self,
         running: &mut Running<H>,
@@ -357,6 +357,7 @@ impl<H: Handler> Subscriber<H> {
         let key = (job.received.header.source, job.received.header.id);
         let mut newest = job.delivery;
         for repetition in running.in_flight.remove(&key).unwrap_or_default() {
+            self.count("duplicate");
             settlements.push((std::mem::replace(&mut newest, repetition), Verdict::Ack));
         }
         settlements.push((newest, verdict));

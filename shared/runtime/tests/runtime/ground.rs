@@ -23,6 +23,7 @@ pub(crate) struct Ground {
     pub(crate) db: Db,
     pub(crate) broker: Broker,
     pub(crate) plumbing: Plumbing,
+    metrics: Metrics,
     url: String,
     topology: Topology,
     _databases: Vec<TestDatabase>,
@@ -55,7 +56,7 @@ impl Ground {
         };
         let broker = Broker::open(&url, topology.clone()).await.unwrap();
         broker.declare().await.unwrap();
-        Self { db, broker, plumbing, url, topology, _databases: databases }
+        Self { db, broker, plumbing, metrics: Metrics::new(), url, topology, _databases: databases }
     }
 
     /// Deletes what a namespace of a shared broker would keep.
@@ -88,10 +89,25 @@ impl Ground {
     pub(crate) fn handle(&self, handler: impl Handler) -> tokio_util::sync::DropGuard {
         let (db, broker) = (self.db.clone(), self.broker.clone());
         let subscriber =
-            Subscriber::new(QUEUE, db, broker, Metrics::new(), &self.plumbing, handler);
+            Subscriber::new(QUEUE, db, broker, self.metrics.clone(), &self.plumbing, handler);
         let shutdown = CancellationToken::new();
         tokio::spawn(subscriber.run(shutdown.clone()));
         shutdown.drop_guard()
+    }
+
+    /// Waits until so many attempts at messages have ended like this.
+    pub(crate) async fn attempts(&self, outcome: &str, count: u64) {
+        let wanted =
+            format!("shop_attempts_total{{queue=\"{QUEUE}\",outcome=\"{outcome}\"}} {count}\n");
+        let started = std::time::Instant::now();
+        loop {
+            let metrics = self.metrics.render();
+            if metrics.contains(&wanted) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "no {wanted} in {metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// What was applied: order and attempt.

@@ -35,6 +35,8 @@ async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
     let handling = ground.handle(handler);
     ground.comes_to(5, 0).await;
     assert!(calls.lock().unwrap().values().all(|times| *times == 1), "{calls:?}");
+    // Whether it comes after the first was applied or while that is being handled.
+    ground.attempts("duplicate", 10).await;
     drop(handling);
     ground.clear().await;
 }
