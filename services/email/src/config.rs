@@ -10,7 +10,8 @@ use runtime::Plumbing;
 use url::Url;
 
 /// Where the service listens when nobody says otherwise.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8083);
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8083);
 
 /// The configuration of the email service, by flags or environment.
 #[derive(Debug, Clone, clap::Args)]

@@ -11,13 +11,16 @@ pub mod mailer;
 mod releases;
 pub mod store;
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
-use runtime::{Migrations, Service};
+use runtime::{Migrations, Program, Service};
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULT_LISTEN};
+pub use config::Config;
+use config::DEFAULT_LISTEN;
 
 static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -41,4 +44,21 @@ pub async fn run(
     service.subscribe(handlers::Mails::new(service.db.clone(), mailer, shutdown));
     let api = http::api(service.db.clone());
     service.serve(listener, api).await
+}
+
+impl Program for Config {
+    const NAME: &'static str = "email";
+    const ABOUT: &'static str = "Tells customers by mail what became of their orders.";
+
+    fn listen(&self) -> SocketAddr {
+        self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
+    }
+
+    fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> {
+        run(self, listener, shutdown)
+    }
 }

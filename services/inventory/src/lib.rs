@@ -11,13 +11,16 @@ mod metrics;
 pub mod reservation;
 pub mod store;
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
-use runtime::{Local, Migrations, Service};
+use runtime::{Local, Migrations, Program, Service};
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULT_LISTEN};
+pub use config::Config;
+use config::DEFAULT_LISTEN;
 
 static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -43,4 +46,21 @@ pub async fn run(
     service.subscribe(Local(handlers::Books));
     let api = http::api(service.db.clone());
     service.serve(listener, api).await
+}
+
+impl Program for Config {
+    const NAME: &'static str = "inventory";
+    const ABOUT: &'static str = "What is sold, and how much of it there is: puts goods aside for orders, all lines or none.";
+
+    fn listen(&self) -> SocketAddr {
+        self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
+    }
+
+    fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> {
+        run(self, listener, shutdown)
+    }
 }

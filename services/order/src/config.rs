@@ -8,7 +8,7 @@ use std::{
 use runtime::Plumbing;
 
 /// Where the service listens unless it is told otherwise.
-pub const DEFAULT_LISTEN: SocketAddr =
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The order service's settings.

@@ -16,11 +16,14 @@ mod placing;
 mod store;
 mod waiting;
 
-use runtime::{Local, Migrations, Service};
+use std::net::SocketAddr;
+
+use runtime::{Local, Migrations, Program, Service};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULT_LISTEN};
+pub use config::Config;
+use config::DEFAULT_LISTEN;
 
 static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
 static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -59,4 +62,21 @@ pub async fn run(
         max_outbox: config.max_outbox,
     });
     service.serve(listener, api).await
+}
+
+impl Program for Config {
+    const NAME: &'static str = "order";
+    const ABOUT: &'static str = "Takes checkouts, and follows each order until it is settled.";
+
+    fn listen(&self) -> SocketAddr {
+        self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
+    }
+
+    fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> {
+        run(self, listener, shutdown)
+    }
 }

@@ -8,7 +8,8 @@ use std::{
 use runtime::Plumbing;
 
 /// Where the HTTP server listens unless it is told otherwise.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8081));
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8081));
 
 /// The configuration of the payment service, by flags or environment.
 #[derive(Debug, Clone, clap::Args)]

@@ -12,14 +12,15 @@ pub mod processor;
 pub mod reversals;
 pub mod store;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use runtime::Service;
+use runtime::{Program, Service};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULT_LISTEN};
+pub use config::Config;
+use config::DEFAULT_LISTEN;
 use handlers::Charging;
 use processor::Processor;
 use reversals::Reversals;
@@ -52,4 +53,22 @@ pub async fn run(
 
     let api = http::routes(service.db.clone());
     service.serve(listener, api).await
+}
+
+impl Program for Config {
+    const NAME: &'static str = "payment";
+    const ABOUT: &'static str =
+        "Charges for the shop's orders, and undoes that for those that are cancelled.";
+
+    fn listen(&self) -> SocketAddr {
+        self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
+    }
+
+    fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> {
+        run(self, listener, shutdown)
+    }
 }

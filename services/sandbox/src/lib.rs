@@ -11,10 +11,10 @@ mod page;
 mod problem;
 mod processor;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use runtime::{Metrics, http};
+use runtime::{Metrics, Program, http};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -69,4 +69,20 @@ fn router(sandbox: Sandbox) -> OpenApiRouter {
         .merge(mail::routes())
         .merge(faults::routes())
         .with_state(sandbox)
+}
+
+impl Program for Config {
+    const NAME: &'static str = "sandbox";
+    const ABOUT: &'static str =
+        "The outside world of the shop: a card processor and a mail server with faults on demand.";
+
+    fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let smtp = runtime::bind(self.smtp_listen, "--smtp-listen").await?;
+        tracing::info!(address = %smtp.local_addr()?, "listening for mail");
+        run(self, listener, smtp, shutdown).await
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::{io::Read as _, process::ExitCode, time::Duration};
 
-use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -43,38 +42,11 @@ impl Args {
             std::thread::spawn(follow_parent);
         }
         match self.service {
-            Service::Order(config) => {
-                let listen = config.plumbing.listen.unwrap_or(order::DEFAULT_LISTEN);
-                runtime::program("order", listen, |listener, shutdown| {
-                    order::run(config, listener, shutdown)
-                })
-            }
-            Service::Payment(config) => {
-                let listen = config.plumbing.listen.unwrap_or(payment::DEFAULT_LISTEN);
-                runtime::program("payment", listen, |listener, shutdown| {
-                    payment::run(config, listener, shutdown)
-                })
-            }
-            Service::Inventory(config) => {
-                let listen = config.plumbing.listen.unwrap_or(inventory::DEFAULT_LISTEN);
-                runtime::program("inventory", listen, |listener, shutdown| {
-                    inventory::run(config, listener, shutdown)
-                })
-            }
-            Service::Email(config) => {
-                let listen = config.plumbing.listen.unwrap_or(email::DEFAULT_LISTEN);
-                runtime::program("email", listen, |listener, shutdown| {
-                    email::run(config, listener, shutdown)
-                })
-            }
-            Service::Sandbox(config) => {
-                runtime::program("sandbox", config.listen, async |listener, shutdown| {
-                    let smtp = tokio::net::TcpListener::bind(config.smtp_listen)
-                        .await
-                        .with_context(|| format!("can't listen on {}", config.smtp_listen))?;
-                    sandbox::run(config, listener, smtp, shutdown).await
-                })
-            }
+            Service::Order(config) => runtime::run(config),
+            Service::Payment(config) => runtime::run(config),
+            Service::Inventory(config) => runtime::run(config),
+            Service::Email(config) => runtime::run(config),
+            Service::Sandbox(config) => runtime::run(config),
         }
     }
 }

@@ -1,0 +1,51 @@
+# One image for each program of the shop: docker build --target order .
+#
+# The images hold one program and the C library; no shell. They run as nobody in particular, and need no file of their
+# own but what is mounted.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /shop
+COPY . .
+# The caches outlive a build: a changed source costs the workspace's own crates, not their 300 dependencies. The time of
+# a source says nothing here, because clones of different age share the caches; so all of them count as changed.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/shop/target,sharing=locked \
+    find services shared tests -type f -exec touch {} + \
+    && cargo build --locked --release --bins -p order -p payment -p inventory -p email -p sandbox -p shop \
+    && mkdir -p /out/data \
+    && cd target/release && cp order payment inventory email sandbox shop /out
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS program
+USER 65532:65532
+STOPSIGNAL SIGTERM
+
+FROM program AS order
+COPY --from=build /out/order /bin/
+EXPOSE 8080
+ENTRYPOINT ["/bin/order"]
+
+FROM program AS payment
+COPY --from=build /out/payment /bin/
+EXPOSE 8081
+ENTRYPOINT ["/bin/payment"]
+
+FROM program AS inventory
+COPY --from=build /out/inventory /bin/
+EXPOSE 8082
+ENTRYPOINT ["/bin/inventory"]
+
+FROM program AS email
+COPY --from=build /out/email /bin/
+EXPOSE 8083
+ENTRYPOINT ["/bin/email"]
+
+FROM program AS sandbox
+COPY --from=build /out/sandbox /bin/
+# A volume that is mounted here begins as a copy, and so belongs to the program's user.
+COPY --from=build --chown=65532:65532 /out/data /data
+EXPOSE 8084 2525
+ENTRYPOINT ["/bin/sandbox"]
+
+FROM program AS shop
+COPY --from=build /out/shop /bin/
+ENTRYPOINT ["/bin/shop"]
