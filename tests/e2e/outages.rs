@@ -158,6 +158,11 @@ async fn none_is_ready(system: &System) {
         .await;
         let live = system.http().get(format!("{}/livez", system.url(service)));
         assert_eq!(live.send().await.unwrap().status(), StatusCode::OK, "{service} lives");
+        eventually(&format!("{service}'s metrics say so"), || async {
+            let gauge = system.metric(service, "shop_database_connected", "").await?;
+            (gauge == 0.0).then_some(())
+        })
+        .await;
     }
 }
 

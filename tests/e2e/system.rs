@@ -1,21 +1,21 @@
 //! A whole system of a test's own: five processes on free ports, with databases and a broker namespace that nobody else has.
 
 mod books;
-mod load;
 mod operator;
 mod process;
 mod view;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf};
 
-use reqwest::Client;
 use serde_json::{Value, json};
-use testkit::TestDatabase;
+use testkit::{TestDatabase, shop::Shop};
 
-pub(crate) use load::{Checkout, Customers, assorted, new_key, plain};
 use process::Process;
 pub(crate) use process::free_port;
-pub(crate) use view::{Placed, checkout, eventually, within};
+pub(crate) use testkit::{
+    shop::{Checkout, Customers, Placed, assorted, checkout, new_key, plain},
+    wait::{eventually, within},
+};
 
 /// What the services stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) struct System {
     ports: BTreeMap<String, u16>,
     smtp: u16,
     processes: BTreeMap<String, Process>,
-    http: Client,
+    shop: Shop,
     made: Vec<TestDatabase>,
     own_namespace: bool,
 }
@@ -113,7 +113,6 @@ impl Plan {
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn launch(self) -> System {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder =
             std::env::temp_dir().join(format!("shop-e2e-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -123,7 +122,7 @@ impl Plan {
             ports: BTreeMap::new(),
             smtp: free_port(),
             processes: BTreeMap::new(),
-            http: Client::builder().no_proxy().timeout(Duration::from_secs(70)).build().unwrap(),
+            shop: Shop::default(),
             made: Vec::new(),
             own_namespace: false,
             folder,
@@ -131,7 +130,9 @@ impl Plan {
         };
         system.make_stores().await;
         for name in system.names() {
-            system.ports.insert(name, free_port());
+            let port = free_port();
+            system.shop.set_url(&name, format!("http://127.0.0.1:{port}"));
+            system.ports.insert(name, port);
         }
         for name in system.names() {
             system.start_service(&name, &[]);
@@ -198,16 +199,6 @@ impl System {
         &self.databases[service]
     }
 
-    /// Where a process serves HTTP.
-    pub(crate) fn url(&self, name: &str) -> String {
-        format!("http://127.0.0.1:{}", self.ports[name])
-    }
-
-    /// The client for all of it.
-    pub(crate) fn http(&self) -> &Client {
-        &self.http
-    }
-
     /// Starts a process (again, on its port and its data), with further environment variables.
     pub(crate) fn start_service(&mut self, name: &str, env: &[(&str, &str)]) {
         let service = name.split('.').next().unwrap_or(name);
@@ -222,8 +213,8 @@ impl System {
             set("LISTEN", listen);
             set("DATABASE_URL", self.databases[service].clone());
             set("BROKER_URL", self.broker_url());
-            set("PAYMENT_URL", self.url("payment"));
-            set("PROCESSOR_URL", self.url("sandbox"));
+            set("PAYMENT_URL", self.url("payment").to_owned());
+            set("PROCESSOR_URL", self.url("sandbox").to_owned());
             set("SMTP_URL", format!("smtp://127.0.0.1:{}", self.smtp));
         }
         for group in ["all", service, name] {
@@ -260,7 +251,7 @@ impl System {
         let path = if name == "sandbox" { "livez" } else { "readyz" };
         let url = format!("{}/{path}", self.url(name));
         eventually(&format!("{name} is ready"), || async {
-            self.http.get(&url).send().await.ok()?.status().is_success().then_some(())
+            self.http().get(&url).send().await.ok()?.status().is_success().then_some(())
         })
         .await;
     }
@@ -287,19 +278,6 @@ impl System {
         self.processes.remove(name).expect("it runs").terminate(name).await;
     }
 
-    /// Switches a fault of the outside world on (`processor` or `mail`).
-    pub(crate) async fn fault(&self, part: &str, faults: Value) {
-        let url = format!("{}/faults/{part}", self.url("sandbox"));
-        let answer = self.http.put(url).json(&faults).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-    }
-
-    /// Makes the outside world healthy again.
-    pub(crate) async fn heal(&self) {
-        let url = format!("{}/faults", self.url("sandbox"));
-        assert!(self.http.delete(url).send().await.unwrap().status().is_success());
-    }
-
     /// The broker, for a test that looks behind the curtain.
     pub(crate) async fn broker(&self) -> broker::Broker {
         broker::Broker::open(&self.broker, self.topology()).await.unwrap()
@@ -310,6 +288,15 @@ impl System {
         let retry_delays =
             delays.flat_map(|(_, value)| value.split(',').map(view::duration)).collect();
         broker::Topology { subscriptions: contracts::SUBSCRIPTIONS.to_vec(), retry_delays }
+    }
+}
+
+/// A system is a shop, seen from behind the counter too.
+impl Deref for System {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
     }
 }
 

@@ -5,18 +5,19 @@ mod away;
 mod context;
 mod conventions;
 mod customer;
-mod tree;
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
-use testkit::otlp::{Collector, Span};
+use testkit::otlp::{
+    Collector, Span,
+    tree::{self, Node, assert_tree},
+};
 
 use crate::{
     on_both,
     system::{Plan, Setup, System, eventually},
 };
 use customer::Customer;
-use tree::Node;
 
 on_both! {
     a_checkout_is_one_trace,
@@ -55,16 +56,6 @@ async fn all_is_done(system: &System, order: &str, stock: (i64, i64)) {
     .await;
 }
 
-fn assert_tree(spans: &[Span], expected: &[Node]) {
-    let tree = Node::of_trace(spans);
-    let expected_text: Vec<String> = expected.iter().map(ToString::to_string).collect();
-    assert!(
-        expected.contains(&tree),
-        "is\n{tree}\nbut should be\n{}",
-        expected_text.join("\nor\n")
-    );
-}
-
 async fn a_checkout_is_one_trace(setup: Setup) {
     let collector = Collector::start().await;
     let mut system = traced(setup, &collector.endpoint).start().await;
@@ -75,17 +66,7 @@ async fn a_checkout_is_one_trace(setup: Setup) {
     system.stop().await;
 
     let spans = trace_of(&collector, &order);
-    let expected = |after_payment, after_stock| {
-        let (placed, acknowledged) =
-            (tree::sent("order", "order.placed"), tree::mailed("order.placed"));
-        let (payment, stock) = (tree::charged("", after_payment), tree::reserved(after_stock));
-        tree::checkout([placed, acknowledged, payment, stock], None)
-    };
-    // The second of the two facts confirms the order.
-    assert_tree(
-        &spans,
-        &[expected(tree::confirmed(), vec![]), expected(vec![], tree::confirmed())],
-    );
+    assert_tree(&spans, &tree::confirmed_checkout());
     assert_eq!(root(&spans).parent, None);
     conventions::check(&spans, setup, &order);
     for consumer in spans.iter().filter(|span| span.kind == SpanKind::Consumer) {

@@ -11,7 +11,7 @@ mod metrics;
 pub mod reservation;
 pub mod store;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use runtime::{Local, Migrations, Program, Service};
@@ -56,11 +56,9 @@ impl Program for Config {
         self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
     }
 
-    fn run(
-        self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = anyhow::Result<()>> {
-        run(self, listener, shutdown)
+    fn start(self) -> ExitCode {
+        runtime::program(Self::NAME, self.listen(), |listener, shutdown| {
+            run(self, listener, shutdown)
+        })
     }
 }

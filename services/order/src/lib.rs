@@ -16,7 +16,7 @@ mod placing;
 mod store;
 mod waiting;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use runtime::{Local, Migrations, Program, Service};
 use tokio::net::TcpListener;
@@ -72,11 +72,9 @@ impl Program for Config {
         self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
     }
 
-    fn run(
-        self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = anyhow::Result<()>> {
-        run(self, listener, shutdown)
+    fn start(self) -> ExitCode {
+        runtime::program(Self::NAME, self.listen(), |listener, shutdown| {
+            run(self, listener, shutdown)
+        })
     }
 }

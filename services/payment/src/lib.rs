@@ -12,7 +12,7 @@ pub mod processor;
 pub mod reversals;
 pub mod store;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use runtime::{Program, Service};
@@ -64,11 +64,9 @@ impl Program for Config {
         self.plumbing.listen.unwrap_or(DEFAULT_LISTEN)
     }
 
-    fn run(
-        self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = anyhow::Result<()>> {
-        run(self, listener, shutdown)
+    fn start(self) -> ExitCode {
+        runtime::program(Self::NAME, self.listen(), |listener, shutdown| {
+            run(self, listener, shutdown)
+        })
     }
 }

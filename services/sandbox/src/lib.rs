@@ -11,7 +11,7 @@ mod page;
 mod problem;
 mod processor;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use runtime::{Metrics, Program, http};
@@ -80,9 +80,11 @@ impl Program for Config {
         self.listen
     }
 
-    async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let smtp = runtime::bind(self.smtp_listen, "--smtp-listen").await?;
-        tracing::info!(address = %smtp.local_addr()?, "listening for mail");
-        run(self, listener, smtp, shutdown).await
+    fn start(self) -> ExitCode {
+        runtime::program(Self::NAME, self.listen(), async |listener, shutdown| {
+            let smtp = runtime::bind(self.smtp_listen, "--smtp-listen").await?;
+            tracing::info!(address = %smtp.local_addr()?, "listening for mail");
+            run(self, listener, smtp, shutdown).await
+        })
     }
 }

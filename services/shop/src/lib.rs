@@ -6,6 +6,7 @@
 mod checkout;
 mod client;
 mod dead;
+mod definitions;
 mod place;
 mod run;
 mod terminal;
@@ -35,6 +36,8 @@ enum Command {
     Checkout(checkout::Args),
     /// Look at messages that failed for good, and deliver them again
     Dead(dead::Args),
+    /// Print what RabbitMQ must have (exchanges, queues, a user per service) for services that may declare nothing
+    Definitions(definitions::Args),
 }
 
 /// Does what the command line says; the exit code is the program's.
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => block_on(up::run(args)),
         Command::Checkout(args) => block_on(checkout::run(args)),
         Command::Dead(args) => block_on(dead::run(args)),
+        Command::Definitions(args) => definitions::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("shop: {error:#}");

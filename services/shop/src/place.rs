@@ -148,6 +148,8 @@ mod tests {
             ("postgres://host/x?password=b", "postgres://host/x?***"),
             ("amqp://a@host:1/%2f", "amqp://a@host:1/%2f"),
             ("amqp://a:b@host:no-port", "***@host:no-port"),
+            ("amqp://a:b@one:1,two:2/%2f", "***@one:1,two:2/%2f"),
+            ("amqp://a:b@one,two/%2f", "amqp://a:***@one,two/%2f"),
             ("sqlite://a b.db", "sqlite://a b.db"),
         ] {
             assert_eq!(shown(url), expected);

@@ -6,6 +6,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use runtime::Program as _;
 
 /// How long a service whose supervisor is gone has for an orderly end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,11 +43,11 @@ impl Args {
             std::thread::spawn(follow_parent);
         }
         match self.service {
-            Service::Order(config) => runtime::run(config),
-            Service::Payment(config) => runtime::run(config),
-            Service::Inventory(config) => runtime::run(config),
-            Service::Email(config) => runtime::run(config),
-            Service::Sandbox(config) => runtime::run(config),
+            Service::Order(config) => config.start(),
+            Service::Payment(config) => config.start(),
+            Service::Inventory(config) => config.start(),
+            Service::Email(config) => config.start(),
+            Service::Sandbox(config) => config.start(),
         }
     }
 }

@@ -9,7 +9,7 @@ mod table;
 
 use std::time::Duration;
 
-use contracts::{Header, Subscription, Timestamp};
+use contracts::{Header, Publication, Subscription, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -45,7 +45,10 @@ pub enum Outcome {
     Confirmed,
     /// No queue is bound to its routing key. The broker doesn't have it.
     Unroutable,
-    /// The broker refused it, or didn't answer: it may or may not have it.
+    /// It may not be published by this user, or at all. The broker doesn't have it, and another try is for when somebody has
+    /// changed that.
+    Refused(String),
+    /// The broker didn't take it, or didn't answer: it may or may not have it.
     Failed(String),
 }
 
@@ -197,6 +200,9 @@ impl Broker {
     /// broker that is away is no error here: connections are made when they are needed, again
     /// and again, and the topology is declared whenever one is made.
     ///
+    /// RabbitMQ's URL may name several nodes of a cluster, `amqp://user:password@one:5672,other:5672`. With `?declare=false`
+    /// nothing is declared: what the program needs must be there, and is looked for whenever a connection is made.
+    ///
     /// # Errors
     /// When the URL can't be used.
     pub async fn open(url: &str, topology: Topology) -> Result<Self> {
@@ -222,7 +228,7 @@ impl Broker {
         }
     }
 
-    /// Declares the topology now.
+    /// Declares the topology now; with `?declare=false`, checks that it is there.
     ///
     /// # Errors
     /// When the broker is away or refuses.
@@ -299,6 +305,16 @@ impl Broker {
         on_adapter!(Adapter, &self.adapter, adapter => adapter.erase().await)
     }
 
+    /// What keeps this program from working with the broker at the moment, in a line; none when nothing does, as far as it
+    /// has tried.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.adapter {
+            Adapter::RabbitMq(adapter) => adapter.trouble(),
+            Adapter::Table(_) => None,
+        }
+    }
+
     /// Ends the connections, after what is under way is done.
     pub async fn close(&self) {
         on_adapter!(Adapter, &self.adapter, adapter => adapter.close().await);
@@ -357,6 +373,19 @@ impl History {
             ..self
         }
     }
+}
+
+/// The definitions that make a RabbitMQ ready for programs that may declare nothing (`?declare=false` in their broker's URL):
+/// the topology, and a user per service who may publish what that service announces, and read its queue. JSON, as `load_definitions`
+/// takes it; nobody can log in until passwords are set.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub fn definitions(
+    topology: &Topology,
+    publications: &[Publication],
+) -> serde_json::Result<String> {
+    rabbitmq::definitions(topology, publications)
 }
 
 /// A message's id, or for bytes that are no envelope one made from the bytes.

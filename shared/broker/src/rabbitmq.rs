@@ -1,4 +1,5 @@
-//! RabbitMQ, 3.10 and 4.x: a topic exchange, a quorum queue per subscriber, one per retry delay, one for its dead letters.
+//! RabbitMQ, 3.10 and 4.x: a topic exchange, a quorum queue per subscriber, one per retry delay, one for its dead letters, and
+//! a direct exchange between these.
 //!
 //! Connections are made when they are needed and made anew after any error, by a small supervisor here: publishing,
 //! looking into queues, and each consumer have their own, so that a broker that blocks publishers (memory alarm) still
@@ -7,10 +8,13 @@
 mod connection;
 mod consumer;
 mod dead;
+mod declare;
+mod definitions;
 mod message;
 mod outages;
 mod publish;
 mod session;
+mod settings;
 mod settle;
 mod topology;
 
@@ -20,10 +24,13 @@ use lapin::options::QueuePurgeOptions;
 use tokio::sync::Mutex;
 
 use crate::{Depth, Error, Message, Outcome, Result, Topology};
-use connection::{ANSWER_TIMEOUT, Link, Settings};
+use connection::{ANSWER_TIMEOUT, Link};
+use declare::name;
 use publish::Outgoing;
+use settings::Settings;
 
 pub(crate) use consumer::Consumer;
+pub(crate) use definitions::definitions;
 pub(crate) use session::Receipt;
 
 /// The adapter. Cloning shares the connections.
@@ -51,7 +58,7 @@ impl RabbitMq {
 
     pub(crate) async fn declare(&self) -> Result<()> {
         let live = self.control.live().await?;
-        topology::declare(live.connection(), &self.settings).await
+        self.settings.declare(live.connection()).await
     }
 
     pub(crate) async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
@@ -60,7 +67,8 @@ impl RabbitMq {
             body: &message.body,
             properties: message::properties_of(&message.body),
         });
-        self.publishing.publish(&self.settings.exchange(), outgoing.collect()).await
+        let outgoing: Vec<_> = outgoing.collect();
+        self.publishing.publish(&self.settings.names().events(), &outgoing).await
     }
 
     pub(crate) fn consume(&self, queue: &str, prefetch: u16) -> Consumer {
@@ -70,31 +78,34 @@ impl RabbitMq {
     pub(crate) async fn depth(&self, queue: &str) -> Result<Depth> {
         let _nobody_browses = self.browsing.lock().await;
         Ok(Depth {
-            ready: self.count(&self.settings.queue(queue)).await?.into(),
-            dead: self.count(&self.settings.dead_queue(queue)).await?.into(),
+            ready: self.count(&self.settings.names().queue(queue)).await?.into(),
+            dead: self.count(&self.settings.names().dead(queue)).await?.into(),
         })
     }
 
     /// How many messages are ready in a queue, by its full name.
     async fn count(&self, queue: &str) -> Result<u32> {
-        let queue = topology::name(queue)?;
+        let queue = name(queue)?;
         self.control
             .with_channel(ANSWER_TIMEOUT, async |channel| dead::count(channel, &queue).await)
             .await
     }
 
     pub(crate) async fn erase(&self) -> Result<()> {
-        let queues = self.settings.queues();
+        let queues = self.settings.plan().queues;
         self.control
             .with_channel(ANSWER_TIMEOUT, async |channel| {
                 for queue in &queues {
-                    channel
-                        .queue_purge(topology::name(queue)?, QueuePurgeOptions::default())
-                        .await?;
+                    channel.queue_purge(name(&queue.name)?, QueuePurgeOptions::default()).await?;
                 }
                 Ok(())
             })
             .await
+    }
+
+    /// What keeps the connections that were asked for from being there.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.settings.troubles().told()
     }
 
     pub(crate) async fn close(&self) {
@@ -105,18 +116,30 @@ impl RabbitMq {
 
 impl From<lapin::Error> for Error {
     fn from(error: lapin::Error) -> Self {
-        match error.kind() {
-            // What the broker says names the user and the thing, or the argument that differs.
-            lapin::ErrorKind::ProtocolError(refusal) if is_refusal(refusal.get_id()) => {
-                Self::Refused(refusal.get_message().to_string())
-            }
-            _ => Self::Unavailable(error.to_string()),
+        let lapin::ErrorKind::ProtocolError(said) = error.kind() else {
+            return Self::Unavailable(error.to_string());
+        };
+        // What the broker says names the user and the thing, or the argument that differs.
+        let said = said.get_message().to_string();
+        match refusal(&error) {
+            // A password, and not a permission.
+            Some(403) if said.contains("Login was refused") => Self::Refused(said),
+            Some(403) => Self::Refused(format!(
+                "{said}: the broker's admin can permit it, by loading deploy/rabbitmq/definitions.json"
+            )),
+            Some(_) => Self::Refused(said),
+            None => Self::Unavailable(error.to_string()),
         }
     }
 }
 
-/// Reply codes with which the broker refuses what another try can't change: ACCESS_REFUSED, NOT_FOUND,
+/// The reply code of an error by which the broker refuses what another try can't change: ACCESS_REFUSED, NOT_FOUND,
 /// PRECONDITION_FAILED, NOT_ALLOWED. RESOURCE_LOCKED (405) passes.
-fn is_refusal(reply_code: u16) -> bool {
-    matches!(reply_code, 403 | 404 | 406 | 530)
+fn refusal(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(said) => {
+            Some(said.get_id()).filter(|code| matches!(code, 403 | 404 | 406 | 530))
+        }
+        _ => None,
+    }
 }

@@ -15,6 +15,8 @@ pub use payment::{PaymentDeclined, PaymentRefunded, PaymentTaken, PaymentVoided}
 
 use serde::{Deserialize, Serialize};
 
+use crate::Publication;
+
 /// An amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
@@ -24,22 +26,49 @@ pub struct Money {
     pub currency: String,
 }
 
-/// Declares that a struct is an event: its source, its name (the routing key), its version and its subject.
-macro_rules! event {
-    ($event:ident, $source:literal, $name:literal, $version:literal, |$this:ident| $subject:expr) => {
-        impl $crate::Message for $event {
-            const TYPE: &'static str = concat!("com.example.shop.", $name, ".", $version);
-            const SOURCE: &'static str = $source;
+/// Declares the events: who announces each, its name (the routing key), its version and its subject. There is no other way
+/// to make one, so that [`PUBLICATIONS`] names them all.
+macro_rules! events {
+    ($($service:ident: { $($event:ident = $name:literal, $version:literal, |$this:ident| $subject:expr;)+ })+) => {
+        $($(
+            impl crate::Message for $event {
+                const TYPE: &'static str = concat!("com.example.shop.", $name, ".", $version);
+                const SOURCE: &'static str = concat!("/", stringify!($service));
 
-            fn subject(&self) -> String {
-                let $this = self;
-                $subject.to_string()
+                fn subject(&self) -> String {
+                    let $this = self;
+                    $subject.to_string()
+                }
             }
-        }
 
-        impl $crate::Event for $event {
-            const ROUTING_KEY: &'static str = $name;
-        }
+            impl crate::Event for $event {
+                const ROUTING_KEY: &'static str = $name;
+            }
+        )+)+
+
+        /// What each service announces. One that isn't here announces nothing.
+        pub const PUBLICATIONS: &[Publication] = &[$(
+            Publication { service: stringify!($service), routing_keys: &[$($name),+] },
+        )+];
     };
 }
-use event;
+
+events! {
+    order: {
+        OrderPlaced = "order.placed", "v1", |order| order.order_id;
+        OrderConfirmed = "order.confirmed", "v1", |order| order.order_id;
+        OrderCancelled = "order.cancelled", "v1", |order| order.order_id;
+    }
+    payment: {
+        PaymentTaken = "payment.taken", "v1", |payment| payment.order_id;
+        PaymentDeclined = "payment.declined", "v1", |payment| payment.order_id;
+        PaymentRefunded = "payment.refunded", "v1", |payment| payment.order_id;
+        PaymentVoided = "payment.voided", "v1", |payment| payment.order_id;
+    }
+    inventory: {
+        ProductListed = "product.listed", "v1", |product| product.sku;
+        StockReserved = "stock.reserved", "v1", |stock| stock.order_id;
+        StockRejected = "stock.rejected", "v1", |stock| stock.order_id;
+        StockReleased = "stock.released", "v1", |stock| stock.order_id;
+    }
+}

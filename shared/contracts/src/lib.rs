@@ -12,7 +12,7 @@ pub use envelope::{Cause, Envelope, Header};
 pub use events::*;
 pub use message::{DecodeError, Event, Incoming, Malformed, Message};
 pub use timestamp::Timestamp;
-pub use topology::{SUBSCRIPTIONS, Subscription, subscription};
+pub use topology::{Publication, SUBSCRIPTIONS, Subscription, subscription};
 
 /// The id of an order; a UUIDv7 that the order service makes.
 pub type OrderId = uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Who listens to what: one queue per service, bound to the events that it reacts to.
+//! Who announces what, and who listens to it: one queue per service, bound to the events that it reacts to.
 //!
 //! Every service declares all of this when it starts, so that no event is published before the queues of
 //! the others exist, in whatever order the services come up. A subscriber that is added later declares its
@@ -12,6 +12,15 @@ pub struct Subscription {
     /// The queue, named for its service.
     pub queue: &'static str,
     /// The routing keys of the events that go into it.
+    pub routing_keys: &'static [&'static str],
+}
+
+/// The events that one service announces, and nobody else may: see [`PUBLICATIONS`](crate::PUBLICATIONS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publication {
+    /// The service.
+    pub service: &'static str,
+    /// The routing keys of its events.
     pub routing_keys: &'static [&'static str],
 }
 
@@ -56,4 +65,36 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
 #[must_use]
 pub fn subscription(queue: &str) -> Option<Subscription> {
     SUBSCRIPTIONS.iter().copied().find(|subscription| subscription.queue == queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PUBLICATIONS;
+
+    #[test]
+    fn an_event_is_announced_by_one_service_and_nobody_waits_for_one_that_never_comes() {
+        let announced: Vec<&str> =
+            PUBLICATIONS.iter().flat_map(|publication| publication.routing_keys).copied().collect();
+        for (n, key) in announced.iter().enumerate() {
+            assert!(!announced[..n].contains(key), "{key} is announced twice");
+        }
+        for subscription in SUBSCRIPTIONS {
+            for key in subscription.routing_keys {
+                assert!(announced.contains(key), "{} waits for {key}", subscription.queue);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_service_announces_names_it_as_the_source() {
+        for (service, source) in [
+            ("order", <OrderPlaced as crate::Message>::SOURCE),
+            ("payment", <PaymentTaken as crate::Message>::SOURCE),
+            ("inventory", <ProductListed as crate::Message>::SOURCE),
+        ] {
+            assert_eq!(source, format!("/{service}"));
+            assert!(PUBLICATIONS.iter().any(|publication| publication.service == service));
+        }
+    }
 }

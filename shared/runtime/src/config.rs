@@ -18,7 +18,11 @@ pub struct Plumbing {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
 
-    /// The broker: amqp://…, or a jobs table at sqlite://path or postgres://…
+    /// The broker: amqp://user:password@host:5672/vhost, or a jobs table at sqlite://path or postgres://…
+    ///
+    /// Several nodes of a RabbitMQ cluster: amqp://user:password@one:5672,two:5672/vhost. With ?declare=false at its end nothing is
+    /// declared: what the service needs must be there (deploy/rabbitmq/definitions.json), and is looked for when it connects.
+    /// ?namespace=NAME puts a name before that of every queue and exchange.
     #[arg(
         long,
         env = "BROKER_URL",

@@ -15,6 +15,7 @@ use axum::{
     routing::get,
     serve::ListenerExt as _,
 };
+use broker::Broker;
 use store::Db;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,22 +34,36 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// How long the database may take to answer before the service is not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What a service stands on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// Without its database it isn't ready.
+    pub db: Db,
+    /// Without the broker it is: what it has to say waits in the outbox.
+    pub broker: Broker,
+}
+
 /// A service's whole HTTP application: its own routes, and `/livez`, `/readyz`, `/metrics`, `/openapi.json` and a page to read
 /// that at `/docs`.
-pub fn app(name: &'static str, api: OpenApiRouter, db: Option<Db>, metrics: Metrics) -> Router {
+pub fn app(
+    name: &'static str,
+    api: OpenApiRouter,
+    ground: Option<Ground>,
+    metrics: Metrics,
+) -> Router {
     let (routes, openapi) = api.split_for_parts();
     let traced = routes
         .fallback(async || Problem::not_found("there is nothing at this path; see /docs"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(axum::middleware::from_fn_with_state(metrics.clone(), observe::observe));
-    traced.merge(operations(db, metrics)).merge(documentation(name, openapi))
+    traced.merge(operations(ground, metrics)).merge(documentation(name, openapi))
 }
 
-fn operations(db: Option<Db>, metrics: Metrics) -> Router {
+fn operations(ground: Option<Ground>, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(async || "ok"))
-        .route("/readyz", get(ready).with_state(db))
+        .route("/readyz", get(ready).with_state(ground))
         .route(
             "/metrics",
             get(async move || {
@@ -58,10 +73,13 @@ fn operations(db: Option<Db>, metrics: Metrics) -> Router {
         )
 }
 
-async fn ready(State(db): State<Option<Db>>) -> Result<&'static str, Problem> {
-    let Some(db) = db else { return Ok("ok") };
+async fn ready(State(ground): State<Option<Ground>>) -> Result<String, Problem> {
+    let Some(Ground { db, broker }) = ground else { return Ok("ok".to_owned()) };
     match tokio::time::timeout(READY_TIMEOUT, db.ping()).await {
-        Ok(Ok(())) => Ok("ok"),
+        Ok(Ok(())) => Ok(match broker.trouble() {
+            None => "ok".to_owned(),
+            Some(trouble) => format!("ok, without the broker: {trouble}"),
+        }),
         _ => Err(Problem::unavailable("the database doesn't answer")),
     }
 }

@@ -19,7 +19,7 @@ pub use config::{Plumbing, RETRY_DELAYS};
 pub use crash::CrashPoint;
 pub use http::problem::Problem;
 pub use metrics::Metrics;
-pub use program::{Program, bind, main, run};
+pub use program::{Program, bind, main, program};
 pub use relay::Relay;
 pub use service::{Migrations, Service};
 pub use subscriber::{Apply, Failure, Handler, Local, Received, Subscriber};

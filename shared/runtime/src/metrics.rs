@@ -38,6 +38,7 @@ pub struct Metrics {
     pub(crate) queue_ready: Gauge,
     pub(crate) dead_letters: Gauge,
     pub(crate) consumer_connected: Gauge,
+    pub(crate) database_connected: Gauge,
 }
 
 impl Debug for Metrics {
@@ -66,6 +67,7 @@ impl Metrics {
             queue_ready: Gauge::default(),
             dead_letters: Gauge::default(),
             consumer_connected: Gauge::default(),
+            database_connected: Gauge::default(),
         };
         let m = metrics.clone();
         metrics.with_registry(|r| {
@@ -104,6 +106,11 @@ impl Metrics {
                 "shop_consumer_connected",
                 "1 while the broker delivers to this process",
                 m.consumer_connected,
+            );
+            r.register(
+                "shop_database_connected",
+                "1 while the service's database answers this process",
+                m.database_connected,
             );
         });
         metrics

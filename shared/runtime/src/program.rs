@@ -34,12 +34,9 @@ pub trait Program: Args {
     /// Where it listens.
     fn listen(&self) -> SocketAddr;
 
-    /// Runs the service until told to stop.
-    fn run(
-        self,
-        listener: TcpListener,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = anyhow::Result<()>>;
+    /// Runs the service as this process, by [`program`]. (The service's crate thereby compiles all of it, once for
+    /// all programs that run it.)
+    fn start(self) -> ExitCode;
 }
 
 /// The command line of a service's own program.
@@ -67,34 +64,48 @@ pub fn main<P: Program>() -> ExitCode {
         .try_get_matches()
         .and_then(|mut matches| CommandLine::<P>::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(CommandLine { program, command: None }) => run(program),
+        Ok(CommandLine { program, command: None }) => program.start(),
         Ok(CommandLine { program, command: Some(Command::Health) }) => {
-            exit_code::<P>(health(program.listen()))
+            exit_code(P::NAME, health(program.listen()))
         }
         Err(error) => error.exit(),
     }
 }
 
 /// Runs a service as this process: telemetry, the listener, and an orderly end on SIGTERM or Ctrl-C. Prints why when it fails.
-pub fn run<P: Program>(program: P) -> ExitCode {
-    exit_code::<P>(start(program))
+pub fn program<F>(
+    name: &'static str,
+    listen: SocketAddr,
+    run: impl FnOnce(TcpListener, CancellationToken) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    exit_code(name, start(name, listen, run))
 }
 
-fn exit_code<P: Program>(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code(name: &str, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", P::NAME);
+            eprintln!("{name}: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn start<P: Program>(program: P) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(P::NAME)?;
+fn start<F>(
+    name: &'static str,
+    listen: SocketAddr,
+    run: impl FnOnce(TcpListener, CancellationToken) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let _telemetry = telemetry::init(name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = bind(program.listen(), "--listen").await?;
+        let listener = bind(listen, "--listen").await?;
         let shutdown = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -108,7 +119,7 @@ fn start<P: Program>(program: P) -> anyhow::Result<()> {
             told.cancel();
         });
         tracing::info!(address = %listener.local_addr()?, "listening");
-        program.run(listener, shutdown).await
+        run(listener, shutdown).await
     })
 }
 

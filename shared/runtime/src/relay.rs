@@ -1,6 +1,9 @@
 //! The relay: moves the outbox to the broker.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use broker::{Broker, Message, Outcome};
 use contracts::{Header, Timestamp};
@@ -51,8 +54,8 @@ impl Relay {
         Self { db, broker, metrics, crash }
     }
 
-    /// Sends what is in the outbox; how many messages the broker has confirmed. What no queue is bound to stays there, and is an error
-    /// in the log.
+    /// Sends what is in the outbox; how many messages the broker has confirmed. What no queue is bound to, or the broker refuses,
+    /// stays there, and is an error in the log.
     ///
     /// # Errors
     /// When the database is away, or the broker has not taken all.
@@ -80,17 +83,22 @@ impl Relay {
         let outcomes = self.broker.publish(&batch).await;
         self.crash.pass("after_confirm");
         let (mut sent, mut unsent, mut reason) = (Vec::new(), Vec::new(), None);
+        let mut stuck: BTreeMap<String, usize> = BTreeMap::new();
         for ((seq, message), outcome) in seqs.iter().zip(&batch).zip(outcomes) {
             match outcome {
                 Outcome::Confirmed => {
                     self.observe(message, at, "confirmed", None);
                     sent.push(*seq);
                 }
-                // It keeps its lease, and is tried again when that ends: it must not lead every batch, nor hold the others up.
+                // These keep their leases, and are tried again when those end: they must not lead every batch, nor hold the others up.
                 Outcome::Unroutable => {
                     let error = format!("no queue is bound to {:?}", message.routing_key);
-                    tracing::error!(error, "a message stays in the outbox");
                     self.observe(message, at, "unroutable", Some(&error));
+                    *stuck.entry(error).or_default() += 1;
+                }
+                Outcome::Refused(error) => {
+                    self.observe(message, at, "refused", Some(&error));
+                    *stuck.entry(error).or_default() += 1;
                 }
                 Outcome::Failed(error) => {
                     self.observe(message, at, "unconfirmed", Some(&error));
@@ -98,6 +106,9 @@ impl Relay {
                     reason.get_or_insert(error);
                 }
             }
+        }
+        for (error, messages) in stuck {
+            tracing::error!(error, messages, "messages stay in the outbox; they are tried again");
         }
         self.db.settle_outbox(&sent, &unsent).await?;
         match reason {
@@ -166,10 +177,12 @@ impl Relay {
         }
     }
 
-    /// Keeps the gauges of the outbox up to date, until told to stop.
+    /// Keeps the gauges of the outbox, and of the database that it is in, up to date, until told to stop.
     pub(crate) async fn watch(self, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-            let Ok(backlog) = self.db.outbox_backlog().await else { continue };
+            let backlog = self.db.outbox_backlog().await;
+            self.metrics.database_connected.set(i64::from(backlog.is_ok()));
+            let Ok(backlog) = backlog else { continue };
             let age = backlog.oldest.map_or(0.0, |at| Timestamp::now().since(at).as_secs_f64());
             self.metrics.outbox_age.set(age);
             self.metrics.outbox_rows.set(backlog.rows.cast_signed());

@@ -136,7 +136,8 @@ impl Service {
         // The relay stops last, so that it sends what the others still commit.
         let relaying = CancellationToken::new();
         let mut relay = tokio::spawn(relay.run(relaying.clone()));
-        let app = http::app(self.name, api, Some(self.db.clone()), self.metrics.clone());
+        let ground = http::Ground { db: self.db.clone(), broker: self.broker.clone() };
+        let app = http::app(self.name, api, Some(ground), self.metrics.clone());
         let server = http::serve(listener, app, self.shutdown.clone());
         tokio::pin!(server);
         let (tasks, shutdown) = (&mut self.tasks, &self.shutdown);

@@ -2,7 +2,10 @@
 #![expect(clippy::expect_used, reason = "a test that can't be set up fails")]
 
 pub mod otlp;
+pub mod readme;
 mod servers;
+pub mod shop;
+pub mod wait;
 
 pub use servers::{
     TestDatabase, TestPostgres, TestRabbitMq, amqp_url, delete_queues, own_postgres, own_rabbitmq,

@@ -1,5 +1,7 @@
 //! A collector of traces: takes what programs export by OTLP over HTTP, and keeps it to be looked at.
 
+pub mod tree;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},

@@ -88,7 +88,7 @@ pub fn amqp_url() -> Option<String> {
     Some(format!("{url}{separator}namespace=test-{}", Uuid::now_v7().simple()))
 }
 
-/// Deletes the exchange and the queues that a [`broker::Broker`] with this URL and topology has declared.
+/// Deletes the exchanges and the queues that a [`broker::Broker`] with this URL and topology has declared.
 ///
 /// # Errors
 /// When the broker doesn't answer.
@@ -104,6 +104,7 @@ pub async fn delete_queues(url: &str, topology: &broker::Topology) -> anyhow::Re
         for queue in [queue.clone(), format!("{queue}.dead")].into_iter().chain(retries) {
             channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         }
+        channel.exchange_delete(format!("{queue}.failures").into(), Default::default()).await?;
     }
     let exchange = format!("{prefix}shop.events");
     channel.exchange_delete(exchange.into(), Default::default()).await?;

@@ -9,6 +9,7 @@
 )]
 
 mod dead;
+mod definitions;
 mod real_parts;
 mod up;
 mod usage;

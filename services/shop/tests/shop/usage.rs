@@ -8,7 +8,10 @@ use crate::world::{Folder, PORTS, assert_contains, free_ports, run, text};
 async fn help_names_what_there_is() {
     let folder = Folder::new();
     for (arguments, expected) in [
-        (&["--help"][..], &["up", "run", "checkout", "dead", "Without a command"][..]),
+        (
+            &["--help"][..],
+            &["up", "run", "checkout", "dead", "definitions", "Without a command"][..],
+        ),
         (
             &["up", "--help"],
             &["--data", "--fresh", "--database", "--broker", "--order-port", "8080"],
@@ -16,6 +19,7 @@ async fn help_names_what_there_is() {
         (&["run", "--help"], &["order", "payment", "inventory", "email", "sandbox"]),
         (&["run", "payment", "--help"], &["--listen", "--database", "DATABASE_URL"]),
         (&["checkout", "--help"], &["--orders", "--clients", "--card", "tok_declined"]),
+        (&["definitions", "--help"], &["--retry-delays", "load_definitions", "declare=false"]),
         (&["dead", "--help"], &["list", "show", "replay", "purge", "SHOP_BROKER_URL", "SHOP_DATA"]),
     ] {
         let output = run(folder.path(), arguments).await;

@@ -5,85 +5,17 @@ use std::{
     time::Duration,
 };
 
-use lapin::{
-    Channel, Connection, ConnectionProperties, options::ConfirmSelectOptions, uri::AMQPUri,
-};
+use lapin::{Channel, Connection, options::ConfirmSelectOptions};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
 };
 
-use super::{outages::Outages, topology};
-use crate::{Error, Result, Topology};
+use super::{outages::Outages, settings::Settings};
+use crate::{Error, Result};
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long any answer may take.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Seconds between heartbeats: a connection on which nothing comes for twice as long is dead.
-const HEARTBEAT: u16 = 10;
-/// Bytes of a frame at most; a larger body takes several. lapin keeps buffers of 64 frames for each connection: with the usual
-/// 128 KiB those are 8 MiB.
-const FRAME_MAX: u32 = 32 * 1024;
-
-/// Which broker, and what must exist in it.
-#[derive(Debug)]
-pub(super) struct Settings {
-    uri: AMQPUri,
-    prefix: String,
-    topology: Topology,
-}
-
-impl Settings {
-    /// From `amqp://user:password@host:port/vhost?namespace=abc`. The namespace, ours, is put before the name of every
-    /// exchange and queue, so that several shops or tests can share a broker.
-    pub(super) fn parse(url: &str, topology: Topology) -> Result<Self> {
-        let (url, query) = url.split_once('?').unwrap_or((url, ""));
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            query.split('&').partition(|pair| pair.starts_with("namespace="));
-        let namespace = ours.first().map_or("", |pair| &pair["namespace=".len()..]);
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if !namespace.chars().all(plain) || namespace.len() > 64 {
-            return Err(Error::Url(
-                "a namespace is up to 64 letters, digits, '-', '_' and '.'".to_owned(),
-            ));
-        }
-        let mut uri: AMQPUri = format!("{url}?{}", theirs.join("&"))
-            .parse()
-            .map_err(|error| Error::Url(format!("the AMQP URL can't be read: {error}")))?;
-        if uri.vhost.is_empty() {
-            uri.vhost = "/".to_owned(); // "amqp://host/" is meant like "amqp://host"
-        }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
-        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}.") };
-        Ok(Self { uri, prefix, topology })
-    }
-
-    /// What every name begins with.
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    pub(super) fn topology(&self) -> &Topology {
-        &self.topology
-    }
-
-    /// A new connection to a broker that has the topology.
-    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection> {
-        let program = std::env::current_exe().ok();
-        let program = program.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
-        let name = format!("{} {} {purpose}", program.to_string_lossy(), std::process::id());
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
-        let connection = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| {
-            Error::Unavailable(format!("no connection within {CONNECT_TIMEOUT:?}"))
-        })??;
-        topology::declare(&connection, self).await?;
-        Ok(connection)
-    }
-}
-
 /// A connection that many share.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -110,7 +42,7 @@ pub(super) struct Live {
 
 impl Link {
     pub(super) fn new(settings: Arc<Settings>, purpose: &'static str) -> Self {
-        let outages = Outages::new(purpose.to_owned());
+        let outages = Outages::new(purpose.to_owned(), settings.troubles());
         Self { settings, purpose, state: Mutex::new(State { live: None, outages, failure: None }) }
     }
 
@@ -131,7 +63,7 @@ impl Link {
             return Err(same(error));
         }
         state.outages.pause().await;
-        match self.settings.connect(self.purpose).await {
+        match self.settings.connect(self.purpose, None).await {
             Ok(connection) => {
                 let live = Arc::new(Live { connection, idle: StdMutex::default() });
                 state.live = Some(live.clone());

@@ -10,10 +10,11 @@ use lapin::{
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
-    connection::{ANSWER_TIMEOUT, Link, Settings, no_answer},
+    connection::{ANSWER_TIMEOUT, Link, no_answer},
+    declare::name,
     outages::Outages,
     session::Session,
-    topology::name,
+    settings::Settings,
 };
 use crate::{Delivery, Error, Result};
 
@@ -99,7 +100,8 @@ struct Feed {
 
 impl Feed {
     async fn run(self) {
-        let mut outages = Outages::new(format!("consume {}", self.queue));
+        let purpose = format!("consume {}", self.queue);
+        let mut outages = Outages::new(purpose, self.settings.troubles());
         loop {
             outages.pause().await;
             let error = match self.open().await {
@@ -123,11 +125,12 @@ impl Feed {
 
     /// Connects and starts consuming.
     async fn open(&self) -> Result<(Arc<Session>, lapin::Consumer)> {
-        let connection = self.settings.connect(&format!("consume {}", self.queue)).await?;
+        let purpose = format!("consume {}", self.queue);
+        let connection = self.settings.connect(&purpose, Some(&self.queue)).await?;
         let opening = async {
             let channel = connection.create_channel().await?;
             channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-            let queue = name(&self.settings.queue(&self.queue))?;
+            let queue = name(&self.settings.names().queue(&self.queue))?;
             let options = BasicConsumeOptions::default();
             let stream =
                 channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;

@@ -10,7 +10,7 @@ use lapin::{
 };
 use tokio::time::sleep;
 
-use super::{RabbitMq, message, publish::Outgoing, topology::name};
+use super::{RabbitMq, declare::name, message, publish::Outgoing};
 use crate::{DeadLetter, Error, Outcome, Result, Selection, message_id};
 
 /// Fetching many thousands takes a while.
@@ -70,7 +70,7 @@ impl RabbitMq {
         if matches!(selection, Selection::Ids(_)) {
             return run(usize::MAX).await;
         }
-        let mut left = self.count(&self.settings.dead_queue(queue)).await? as usize;
+        let mut left = self.count(&self.settings.names().dead(queue)).await? as usize;
         let mut all = Vec::new();
         while left > 0 {
             match run(left.min(CHUNK)).await {
@@ -97,7 +97,7 @@ impl RabbitMq {
         selection: &Selection,
         mut held: Vec<Held>,
     ) -> Result<Found> {
-        let target = self.settings.queue(queue);
+        let target = self.settings.names().queue(queue);
         held.retain(|held| selection.contains(&held.letter.id));
         let batch = held.iter().map(|Held { letter, message }| Outgoing {
             routing_key: &target,
@@ -108,7 +108,9 @@ impl RabbitMq {
                 &letter.history.clone().replayed(),
             ),
         });
-        let outcomes = self.publishing.publish("", batch.collect()).await;
+        let batch: Vec<_> = batch.collect();
+        let failures = self.settings.names().failures(queue);
+        let outcomes = self.publishing.publish(&failures, &batch).await;
         let mut replayed = Vec::new();
         let mut failure = None;
         for (Held { letter, message }, outcome) in held.into_iter().zip(outcomes) {
@@ -121,6 +123,7 @@ impl RabbitMq {
         }
         match failure {
             // Some were replayed: that is the answer, and the others are still there to be seen.
+            Some(Outcome::Refused(reason)) if replayed.is_empty() => Err(Error::Refused(reason)),
             Some(failure) if replayed.is_empty() => {
                 Err(Error::Unavailable(format!("replaying failed: {failure:?}")))
             }
@@ -139,7 +142,7 @@ impl RabbitMq {
         run: impl AsyncFnOnce(Vec<Held>) -> Result<Found>,
     ) -> Result<Vec<DeadLetter>> {
         let _alone = self.browsing.lock().await;
-        let dead = name(&self.settings.dead_queue(queue))?;
+        let dead = name(&self.settings.names().dead(queue))?;
         self.control
             .with_channel(BROWSE_TIMEOUT, async |channel| {
                 let held = hold(channel, queue, &dead, limit).await?;

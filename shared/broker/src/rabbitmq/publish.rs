@@ -1,6 +1,11 @@
 //! Publishing a batch: pipelined, with confirms, and told apart from what no queue took.
 
-use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use lapin::{
@@ -10,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     connection::{ANSWER_TIMEOUT, Link, Live, no_answer},
-    topology::name,
+    declare::name,
+    refusal,
 };
 use crate::{Error, Outcome};
 
@@ -26,15 +32,37 @@ type Answer<'m> = Pin<Box<dyn Future<Output = Result<Confirmation, Error>> + Sen
 
 impl Link {
     /// Publishes a batch; what each message came to, in the batch's order.
-    pub(super) async fn publish(&self, exchange: &str, batch: Vec<Outgoing<'_>>) -> Vec<Outcome> {
-        let size = batch.len();
-        if size == 0 {
+    pub(super) async fn publish(&self, exchange: &str, batch: &[Outgoing<'_>]) -> Vec<Outcome> {
+        let mut outcomes = self.publish_together(exchange, &batch.iter().collect::<Vec<_>>()).await;
+        let mut refused: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (n, (outgoing, outcome)) in batch.iter().zip(&outcomes).enumerate() {
+            if matches!(outcome, Outcome::Refused(_)) {
+                refused.entry(outgoing.routing_key).or_default().push(n);
+            }
+        }
+        // To refuse one, the broker closes the channel under all. What a user may publish goes by the key.
+        if refused.len() > 1 {
+            for these in refused.into_values() {
+                let of_key: Vec<_> = these.iter().map(|n| &batch[*n]).collect();
+                let again = self.publish_together(exchange, &of_key).await;
+                for (n, outcome) in these.into_iter().zip(again) {
+                    outcomes[n] = outcome;
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Publishes messages on one channel.
+    async fn publish_together(&self, exchange: &str, batch: &[&Outgoing<'_>]) -> Vec<Outcome> {
+        if batch.is_empty() {
             return Vec::new();
         }
-        let all_failed = |error: &Error| vec![Outcome::Failed(error.to_string()); size];
+        let all_failed = |error: &Error| vec![Outcome::of(error); batch.len()];
         let live = match self.live().await {
             Ok(live) => live,
-            Err(error) => return all_failed(&error),
+            // Even if it is a refusal: it isn't these messages that were refused.
+            Err(error) => return vec![Outcome::Failed(error.to_string()); batch.len()],
         };
         if let Err(error) = unblocked(&live).await {
             return all_failed(&error);
@@ -51,11 +79,21 @@ impl Link {
             Ok((outcomes, Err(error))) => (outcomes, error),
             Err(error) => (all_failed(&error), error),
         };
-        // A blocked connection is healthy and may stay blocked for hours: new ones would only pile up beside it.
-        if !live.connection().status().blocked() {
+        // A refusal costs only the channel. And a blocked connection is healthy, and may stay blocked for hours: new ones
+        // would only pile up beside it.
+        if !matches!(unfinished, Error::Refused(_)) && !live.connection().status().blocked() {
             self.give_up(&live, &unfinished).await;
         }
         outcomes
+    }
+}
+
+impl Outcome {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Refused(reason) => Self::Refused(reason.clone()),
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -72,11 +110,12 @@ async fn unblocked(live: &Arc<Live>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Publishes on a channel that nobody else uses. Gives the channel back when all was answered; an error else.
+/// Publishes on a channel that nobody else uses. Gives the channel back when all was answered; an error else. When that is
+/// a refusal, one of those that were refused is the cause, and the others were refused with it.
 async fn publish_on(
     channel: Channel,
     exchange: ShortString,
-    batch: Vec<Outgoing<'_>>,
+    batch: &[&Outgoing<'_>],
 ) -> (Vec<Outcome>, Result<Channel, Error>) {
     let keys: Vec<&str> = batch.iter().map(|outgoing| outgoing.routing_key).collect();
     let mut answers: Vec<Answer<'_>> = Vec::with_capacity(batch.len());
@@ -87,7 +126,7 @@ async fn publish_on(
     let early: Vec<_> = answers.iter_mut().map(|answer| answer.now_or_never()).collect();
     let mut outcomes = Vec::with_capacity(answers.len());
     let mut returned = HashSet::new();
-    let mut unfinished = None;
+    let (mut refused, mut unfinished) = (None, None);
     for (answer, early) in answers.into_iter().zip(early) {
         let answer = match early {
             Some(answer) => answer,
@@ -98,17 +137,28 @@ async fn publish_on(
         outcomes.push(match answer {
             Ok(confirmation) => outcome(confirmation, &mut returned),
             Err(error) => {
-                let outcome = Outcome::Failed(error.to_string());
-                // What is wrong with one message, as its name, doesn't concern the channel.
-                if !channel.status().connected() || !matches!(error, Error::Refused(_)) {
-                    unfinished.get_or_insert(error);
+                let outcome = Outcome::of(&error);
+                match error {
+                    // What is wrong with one message, as its name, doesn't concern the channel.
+                    Error::Refused(_) if channel.status().connected() => {}
+                    Error::Refused(_) => refused = Some(error),
+                    error => unfinished = unfinished.or(Some(error)),
                 }
                 outcome
             }
         });
     }
-    apart_from_returned(&mut outcomes, &keys, &returned, unfinished.is_some());
-    (outcomes, unfinished.map_or(Ok(channel), Err))
+    let ended = refused.or(unfinished);
+    apart_from_returned(&mut outcomes, &keys, &returned, ended.is_some());
+    if let Some(error @ Error::Refused(_)) = &ended {
+        // Those that found the channel closed can't tell why it is.
+        for outcome in &mut outcomes {
+            if matches!(outcome, Outcome::Failed(_)) {
+                *outcome = Outcome::of(error);
+            }
+        }
+    }
+    (outcomes, ended.map_or(Ok(channel), Err))
 }
 
 fn late<T>() -> Result<T, Error> {
@@ -132,14 +182,21 @@ fn outcome(confirmation: Confirmation, returned: &mut HashSet<String>) -> Outcom
 async fn publish_one(
     channel: &Channel,
     exchange: ShortString,
-    outgoing: Outgoing<'_>,
+    outgoing: &Outgoing<'_>,
 ) -> Result<Confirmation, Error> {
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let routing_key = name(outgoing.routing_key)?;
-    let confirm = channel
-        .basic_publish(exchange, routing_key, options, outgoing.body, outgoing.properties)
-        .await?;
-    Ok(confirm.await?)
+    let (routing_key, properties) = (name(outgoing.routing_key)?, outgoing.properties.clone());
+    let publishing = async {
+        channel
+            .basic_publish(exchange, routing_key, options, outgoing.body, properties)
+            .await?
+            .await
+    };
+    publishing.await.map_err(|error| match refusal(&error) {
+        // A new connection makes the exchange anew, or says that it is missing.
+        Some(404) => Error::Unavailable(error.to_string()),
+        _ => error.into(),
+    })
 }
 
 /// Tells what was confirmed apart from what no queue took. lapin hands a returned message out with the next

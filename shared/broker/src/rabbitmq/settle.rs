@@ -54,9 +54,9 @@ impl Consumer {
                 Verdict::Retry { after, history } => {
                     let retry = self.settings.nearest_retry_queue(&self.queue, after);
                     // Without any delay declared it comes again at once.
-                    (retry.unwrap_or_else(|| self.settings.queue(&self.queue)), history)
+                    (retry.unwrap_or_else(|| self.settings.names().queue(&self.queue)), history)
                 }
-                Verdict::Dead { history } => (self.settings.dead_queue(&self.queue), history),
+                Verdict::Dead { history } => (self.settings.names().dead(&self.queue), history),
             };
             onward.push(Onward { queue, routing_key, body, history, receipt });
         }
@@ -66,8 +66,9 @@ impl Consumer {
         }
         if !onward.is_empty() {
             let (publishing, queue) = (self.publishing.clone(), self.queue.clone());
+            let exchange = self.settings.names().failures(&queue);
             let sending = tokio::spawn(async move {
-                if let Err(error) = send_on(&publishing, &queue, &session, onward).await {
+                if let Err(error) = send_on(&publishing, &exchange, &session, onward).await {
                     give_up(&queue, &session, &error);
                 }
             });
@@ -86,7 +87,7 @@ fn give_up(queue: &str, session: &Session, error: &Error) {
 /// their session lasts.
 async fn send_on(
     publishing: &Link,
-    queue: &str,
+    exchange: &str,
     session: &Session,
     mut onward: Vec<Onward>,
 ) -> Result<()> {
@@ -102,8 +103,8 @@ async fn send_on(
                 &one.history,
             ),
         });
-        // The default exchange: a queue's name is its key.
-        let outcomes = publishing.publish("", batch.collect()).await;
+        let batch: Vec<_> = batch.collect();
+        let outcomes = publishing.publish(exchange, &batch).await;
         let mut done = Vec::new();
         let mut left = Vec::new();
         let mut failure = None;
@@ -130,7 +131,7 @@ async fn send_on(
             None => {
                 if !warned {
                     tracing::warn!(
-                        queue,
+                        exchange,
                         ?failure,
                         messages = onward.len(),
                         "not published on; trying on"

@@ -1,139 +1,170 @@
-//! What exists in the broker, and its names.
+//! What exists in the broker, and its names: one plan, which is declared, checked, or written into a file of definitions.
 //!
 //! All queues are quorum queues that dead-letter at least once. Names carry what may differ between configurations (the
 //! delay of a retry queue): declaring an existing queue with other arguments is refused.
+//!
+//! What failed is published on through an exchange of its own queue, `payment.failures`, which leads to that queue, its
+//! retry queues and its dead letters and nowhere else: through the default exchange a service could put anything anywhere.
 
 use std::time::Duration;
 
-use contracts::Subscription;
-use lapin::{
-    Channel, Connection, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable, LongString, ShortString},
-};
-use tokio::time::timeout;
+use serde::Serialize;
 
-use super::connection::Settings;
-use crate::{DELIVERY_LIMIT, Error, Result, Topology};
-
-/// Declaring everything may take this long; creating a quorum queue costs the broker some 20 ms.
-const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{DELIVERY_LIMIT, Topology};
 
 /// The delivery limit of the queues that nobody handles messages from: looking at a dead letter returns it, which counts
 /// as a delivery, and RabbitMQ 4 has a limit of 20 where none is given.
-const NO_LIMIT: i32 = 1_000_000_000;
+const NO_LIMIT: u32 = 1_000_000_000;
 
-impl Settings {
+/// Full names: each begins with the namespace.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// The names in a namespace; an empty one is none.
+    pub(super) fn new(namespace: &str) -> Self {
+        let separator = if namespace.is_empty() { "" } else { "." };
+        Self { prefix: format!("{namespace}{separator}") }
+    }
+
     /// The exchange that all events go through.
-    pub(super) fn exchange(&self) -> String {
-        format!("{}{}", self.prefix(), crate::EVENTS)
+    pub(super) fn events(&self) -> String {
+        format!("{}{}", self.prefix, crate::EVENTS)
     }
 
-    /// The full name of a subscriber's queue.
+    /// A subscriber's queue.
     pub(super) fn queue(&self, queue: &str) -> String {
-        format!("{}{queue}", self.prefix())
+        format!("{}{queue}", self.prefix)
     }
 
-    /// The full name of the queue with its dead letters.
-    pub(super) fn dead_queue(&self, queue: &str) -> String {
-        format!("{}{queue}.dead", self.prefix())
+    /// The queue with its dead letters.
+    pub(super) fn dead(&self, queue: &str) -> String {
+        format!("{}{queue}.dead", self.prefix)
     }
 
-    /// The full name of the queue in which its messages wait for another attempt.
-    fn retry_queue(&self, queue: &str, delay: Duration) -> String {
-        format!("{}{queue}.retry.{}", self.prefix(), delay.as_millis())
+    /// The queue in which its messages wait for another attempt.
+    pub(super) fn retry(&self, queue: &str, delay: Duration) -> String {
+        format!("{}{queue}.retry.{}", self.prefix, delay.as_millis())
     }
 
-    /// The full names of all queues of the topology.
-    pub(super) fn queues(&self) -> Vec<String> {
-        let Topology { subscriptions, retry_delays } = self.topology();
-        let mut queues = Vec::new();
-        for Subscription { queue, .. } in subscriptions {
-            queues.extend([self.queue(queue), self.dead_queue(queue)]);
-            queues.extend(retry_delays.iter().map(|delay| self.retry_queue(queue, *delay)));
+    /// The exchange through which its messages go on after a failure: to wait, to be dead, or to the queue once more. A
+    /// queue's full name is its key there.
+    pub(super) fn failures(&self, queue: &str) -> String {
+        format!("{}{queue}.failures", self.prefix)
+    }
+}
+
+/// Everything that a topology needs, in an order in which it can be made.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) bindings: Vec<Binding>,
+}
+
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+}
+
+/// How an exchange routes.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Topic,
+    Direct,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: String,
+    pub(super) arguments: Vec<(&'static str, Argument)>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Argument {
+    Text(String),
+    Number(i64),
+}
+
+/// From an exchange to a queue.
+#[derive(Debug)]
+pub(super) struct Binding {
+    pub(super) exchange: String,
+    pub(super) queue: String,
+    pub(super) routing_key: String,
+}
+
+impl Plan {
+    pub(super) fn new(names: &Names, topology: &Topology) -> Self {
+        let mut plan = Self::default();
+        plan.add_events(names);
+        for subscription in &topology.subscriptions {
+            plan.add_queues(names, subscription.queue, &topology.retry_delays);
+            for key in subscription.routing_keys {
+                let queue = names.queue(subscription.queue);
+                plan.bind(names.events(), queue, (*key).to_owned());
+            }
         }
-        queues
+        plan
     }
 
-    /// The retry queue whose delay is nearest to the asked one; none when the topology has no delays.
-    pub(super) fn nearest_retry_queue(&self, queue: &str, delay: Duration) -> Option<String> {
-        let delays = self.topology().retry_delays.iter();
-        let nearest = delays.min_by_key(|declared| declared.abs_diff(delay))?;
-        Some(self.retry_queue(queue, *nearest))
+    /// The exchange of the events.
+    pub(super) fn add_events(&mut self, names: &Names) {
+        self.exchanges.push(Exchange { name: names.events(), kind: Kind::Topic });
     }
-}
 
-/// A name as the protocol wants it.
-pub(super) fn name(text: &str) -> Result<ShortString> {
-    ShortString::try_new(text)
-        .map_err(|_| Error::Refused(format!("{text:.40}… is longer than 255 bytes")))
-}
-
-/// Declares the exchange, the queues and the bindings; what exists already stays as it is.
-pub(super) async fn declare(connection: &Connection, settings: &Settings) -> Result<()> {
-    let declaring = async {
-        let channel = connection.create_channel().await?;
-        declare_all(&channel, settings).await
-    };
-    timeout(DECLARE_TIMEOUT, declaring).await.unwrap_or_else(|_| {
-        Err(Error::Unavailable(format!("declaring took longer than {DECLARE_TIMEOUT:?}")))
-    })
-}
-
-async fn declare_all(channel: &Channel, settings: &Settings) -> Result<()> {
-    let exchange = name(&settings.exchange())?;
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    channel
-        .exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default())
-        .await?;
-    for subscription in &settings.topology().subscriptions {
-        let queue = settings.queue(subscription.queue);
-        let dead = settings.dead_queue(subscription.queue);
-        // What a queue dead-letters to exists before it, and a binding comes last.
-        declare_queue(channel, &dead, NO_LIMIT, None, None).await?;
-        declare_queue(channel, &queue, DELIVERY_LIMIT.cast_signed(), Some(&dead), None).await?;
-        for delay in &settings.topology().retry_delays {
-            let retry = settings.retry_queue(subscription.queue, *delay);
-            declare_queue(channel, &retry, NO_LIMIT, Some(&queue), Some(*delay)).await?;
+    /// A subscriber's queue with what belongs to it. What a queue dead-letters to comes before it.
+    pub(super) fn add_queues(&mut self, names: &Names, queue: &str, retry_delays: &[Duration]) {
+        let (main, dead, failures) = (names.queue(queue), names.dead(queue), names.failures(queue));
+        let mut queues = vec![
+            Queue::new(dead.clone(), NO_LIMIT),
+            Queue::new(main.clone(), DELIVERY_LIMIT).dead_lettering_to(dead),
+        ];
+        for delay in retry_delays {
+            let retry = Queue::new(names.retry(queue, *delay), NO_LIMIT);
+            queues.push(retry.dead_lettering_to(main.clone()).with_ttl(*delay));
         }
-        for routing_key in subscription.routing_keys {
-            channel
-                .queue_bind(
-                    name(&queue)?,
-                    exchange.clone(),
-                    name(routing_key)?,
-                    QueueBindOptions::default(),
-                    FieldTable::default(),
-                )
-                .await?;
+        self.exchanges.push(Exchange { name: failures.clone(), kind: Kind::Direct });
+        for queue in &queues {
+            self.bind(failures.clone(), queue.name.clone(), queue.name.clone());
         }
+        self.queues.extend(queues);
     }
-    Ok(())
+
+    fn bind(&mut self, exchange: String, queue: String, routing_key: String) {
+        self.bindings.push(Binding { exchange, queue, routing_key });
+    }
 }
 
-async fn declare_queue(
-    channel: &Channel,
-    queue: &str,
-    delivery_limit: i32,
-    dead_letters_to: Option<&str>,
-    message_ttl: Option<Duration>,
-) -> Result<()> {
-    let text = |text: &str| AMQPValue::LongString(LongString::from(text));
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));
-    if let Some(target) = dead_letters_to {
-        // The default exchange routes by the queue's name. At least once needs reject-publish: a full queue then refuses what
-        // is published, instead of dropping what it has.
-        arguments.insert("x-dead-letter-exchange".into(), text(""));
-        arguments.insert("x-dead-letter-routing-key".into(), text(target));
-        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
+impl Queue {
+    fn new(name: String, delivery_limit: u32) -> Self {
+        let arguments = vec![
+            ("x-queue-type", Argument::Text("quorum".to_owned())),
+            ("x-delivery-limit", Argument::Number(delivery_limit.into())),
+        ];
+        Self { name, arguments }
     }
-    if let Some(ttl) = message_ttl {
+
+    /// The default exchange routes by the queue's name. At least once needs reject-publish: a full queue then refuses what is
+    /// published, instead of dropping what it has.
+    fn dead_lettering_to(mut self, target: String) -> Self {
+        self.arguments.extend([
+            ("x-dead-letter-exchange", Argument::Text(String::new())),
+            ("x-dead-letter-routing-key", Argument::Text(target)),
+            ("x-dead-letter-strategy", Argument::Text("at-least-once".to_owned())),
+            ("x-overflow", Argument::Text("reject-publish".to_owned())),
+        ]);
+        self
+    }
+
+    fn with_ttl(mut self, ttl: Duration) -> Self {
         let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+        self.arguments.push(("x-message-ttl", Argument::Number(millis)));
+        self
     }
-    channel.queue_declare(name(queue)?, QueueDeclareOptions::durable(), arguments).await?;
-    Ok(())
 }

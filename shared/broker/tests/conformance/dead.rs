@@ -130,8 +130,7 @@ async fn leave_unanswered(fixture: &Fixture, broker: &Broker) {
     let connection =
         Connection::connect(&fixture.url, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let namespace = fixture.url.split_once("namespace=").unwrap().1;
-    let queue = format!("{namespace}.payment");
+    let queue = format!("{}.payment", fixture.namespace());
     for delivery in 0..=DELIVERY_LIMIT {
         let message = channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await;
         let message = message.unwrap().unwrap_or_else(|| panic!("gone at delivery {delivery}"));

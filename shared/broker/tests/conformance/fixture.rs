@@ -27,33 +27,56 @@ const SUBSCRIPTIONS: &[Subscription] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     RabbitMq,
+    /// Whose topology somebody else has declared.
+    ProvisionedRabbitMq,
     SqliteTable,
     PostgresTable,
 }
 
 /// A broker that nobody else uses.
 pub(crate) struct Fixture {
+    /// Never [`Kind::ProvisionedRabbitMq`], which is [`Kind::RabbitMq`] with `provisioned`.
     pub(crate) kind: Kind,
     pub(crate) url: String,
+    provisioned: bool,
     _database: Option<TestDatabase>,
 }
 
 impl Fixture {
     async fn new(kind: Kind) -> Option<Self> {
         let database = match kind {
-            Kind::RabbitMq => {
-                return testkit::amqp_url().map(|url| Self { kind, url, _database: None });
+            Kind::RabbitMq | Kind::ProvisionedRabbitMq => {
+                let url = testkit::amqp_url()?;
+                let provisioned = kind == Kind::ProvisionedRabbitMq;
+                if provisioned {
+                    let broker = Broker::open(&url, topology()).await.unwrap();
+                    broker.declare().await.unwrap();
+                    broker.close().await;
+                }
+                return Some(Self { kind: Kind::RabbitMq, url, provisioned, _database: None });
             }
             Kind::SqliteTable => testkit::sqlite_database(),
             Kind::PostgresTable => testkit::postgres_database().await?,
         };
-        Some(Self { kind, url: database.url.clone(), _database: Some(database) })
+        let url = database.url.clone();
+        Some(Self { kind, url, provisioned: false, _database: Some(database) })
     }
 
     /// The broker, opened as another process would.
     pub(crate) async fn open(&self) -> Broker {
-        Broker::open(&self.url, topology()).await.unwrap()
+        let url = if self.provisioned { &undeclaring(&self.url) } else { &self.url };
+        Broker::open(url, topology()).await.unwrap()
     }
+
+    /// What the names of exchanges and queues begin with.
+    pub(crate) fn namespace(&self) -> &str {
+        self.url.split_once("namespace=").unwrap().1
+    }
+}
+
+/// The URL for a program that declares nothing.
+pub(crate) fn undeclaring(url: &str) -> String {
+    format!("{url}{}declare=false", if url.contains('?') { '&' } else { '?' })
 }
 
 pub(crate) fn topology() -> Topology {
@@ -64,7 +87,7 @@ pub(crate) fn topology() -> Topology {
 pub(crate) async fn run(kind: Kind, case: impl AsyncFnOnce(&Fixture)) {
     let Some(fixture) = Fixture::new(kind).await else { return };
     let ended = AssertUnwindSafe(timeout(LIMIT, case(&fixture))).catch_unwind().await;
-    if kind == Kind::RabbitMq {
+    if fixture.kind == Kind::RabbitMq {
         testkit::delete_queues(&fixture.url, &topology()).await.unwrap();
     }
     match ended {

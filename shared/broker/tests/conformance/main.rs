@@ -7,6 +7,8 @@
 mod consume;
 mod dead;
 mod fixture;
+mod privileges;
+mod provisioned;
 mod publish;
 mod rabbitmq;
 mod retry;
@@ -17,6 +19,7 @@ use fixture::{Kind, run};
 macro_rules! conformance {
     ($($module:ident: $($case:ident),+;)+) => {
         conformance! { @adapter on_rabbitmq, RabbitMq, $($module: $($case),+;)+ }
+        conformance! { @adapter on_provisioned_rabbitmq, ProvisionedRabbitMq, $($module: $($case),+;)+ }
         conformance! { @adapter on_sqlite_table, SqliteTable, $($module: $($case),+;)+ }
         conformance! { @adapter on_postgres_table, PostgresTable, $($module: $($case),+;)+ }
     };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Money, event};
+use super::Money;
 use crate::OrderId;
 
 /// A product is for sale, at this price. The highest version of a SKU is the truth.
@@ -17,7 +17,6 @@ pub struct ProductListed {
     /// Grows with every change of the product, so that a late message can't undo a newer one.
     pub version: i64,
 }
-event!(ProductListed, "/inventory", "product.listed", "v1", |product| product.sku);
 
 /// All lines of the order are put aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +24,6 @@ pub struct StockReserved {
     /// The order.
     pub order_id: OrderId,
 }
-event!(StockReserved, "/inventory", "stock.reserved", "v1", |stock| stock.order_id);
 
 /// A line that can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +44,6 @@ pub struct StockRejected {
     /// What was missing.
     pub shortages: Vec<Shortage>,
 }
-event!(StockRejected, "/inventory", "stock.rejected", "v1", |stock| stock.order_id);
 
 /// Nothing is put aside for this order any more, and never will be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,4 +51,3 @@ pub struct StockReleased {
     /// The order.
     pub order_id: OrderId,
 }
-event!(StockReleased, "/inventory", "stock.released", "v1", |stock| stock.order_id);

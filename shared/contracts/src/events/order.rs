@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Money, event};
+use super::Money;
 use crate::{OrderId, Timestamp};
 
 /// Whom an order is for.
@@ -54,7 +54,6 @@ pub struct OrderPlaced {
     /// When it was placed.
     pub placed_at: Timestamp,
 }
-event!(OrderPlaced, "/order", "order.placed", "v1", |order| order.order_id);
 
 /// The money is taken and the goods are reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +67,6 @@ pub struct OrderConfirmed {
     /// What was charged.
     pub total: Money,
 }
-event!(OrderConfirmed, "/order", "order.confirmed", "v1", |order| order.order_id);
 
 /// Why an order was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,4 +109,3 @@ pub struct OrderCancelled {
     /// Why.
     pub reason: Cancellation,
 }
-event!(OrderCancelled, "/order", "order.cancelled", "v1", |order| order.order_id);

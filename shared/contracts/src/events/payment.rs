@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Money, event};
+use super::Money;
 use crate::OrderId;
 
 /// The card was charged.
@@ -15,7 +15,6 @@ pub struct PaymentTaken {
     /// The processor's name for the charge.
     pub charge_id: String,
 }
-event!(PaymentTaken, "/payment", "payment.taken", "v1", |payment| payment.order_id);
 
 /// The card was not charged, and won't be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +24,6 @@ pub struct PaymentDeclined {
     /// The processor's word for it, `card_declined`.
     pub reason: String,
 }
-event!(PaymentDeclined, "/payment", "payment.declined", "v1", |payment| payment.order_id);
 
 /// A charge was given back in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +33,6 @@ pub struct PaymentRefunded {
     /// What was given back.
     pub amount: Money,
 }
-event!(PaymentRefunded, "/payment", "payment.refunded", "v1", |payment| payment.order_id);
 
 /// It is certain that the card was never charged for this order, and never will be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,4 +40,3 @@ pub struct PaymentVoided {
     /// The order.
     pub order_id: OrderId,
 }
-event!(PaymentVoided, "/payment", "payment.voided", "v1", |payment| payment.order_id);

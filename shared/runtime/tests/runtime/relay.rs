@@ -57,3 +57,27 @@ async fn relays_share_the_work(ground: Ground) {
     assert_eq!(ground.broker.depth(QUEUE).await.unwrap().ready, 2_000);
     ground.clear().await;
 }
+
+/// More of them than fit into a batch, and the broker closes the channel at each.
+#[tokio::test]
+async fn what_the_broker_refuses_stays_and_holds_up_no_other() {
+    let Some(server) = testkit::own_rabbitmq().await else { return };
+    let ground = Ground::embedded().await;
+    let definitions =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rabbitmq/definitions.json");
+    server.ctl(&["import_definitions", definitions]).await;
+    server.ctl(&["change_password", "payment", "secret"]).await;
+    let url = format!("{}?declare=false", server.url.replace("guest:guest", "payment:secret"));
+    let payment = Broker::open(&url, Topology::default()).await.unwrap();
+
+    // To announce cancellations is the order service's.
+    ground.publish(600).await;
+    ground.publish(2).await;
+    let mut tx = ground.db.begin().await.unwrap();
+    let own = "UPDATE outbox SET routing_key = 'payment.taken' WHERE seq IN (SELECT max(seq) FROM outbox UNION SELECT 300)";
+    tx.query(own).execute().await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ground.relay_to(payment).drain().await.unwrap(), 2);
+    assert_eq!(ground.db.outbox_backlog().await.unwrap().rows, 600);
+    ground.clear().await;
+}

@@ -18,46 +18,57 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Placed, System, checkout, eventually};
+use super::{Placed, Shop, checkout};
+use crate::wait::within;
 
 /// Sends checkouts, to each replica of the order service in turn. Cloning shares the turns.
 #[derive(Debug, Clone)]
-pub(crate) struct Customers {
+pub struct Customers {
     http: Client,
     urls: Arc<[String]>,
     turn: Arc<AtomicUsize>,
+    patience: Duration,
 }
 
 /// A checkout as a customer sees it.
 #[derive(Debug)]
-pub(crate) struct Checkout {
-    pub(crate) body: Value,
+pub struct Checkout {
+    /// What was sent.
+    pub body: Value,
     /// The idempotency key that it was sent with.
-    pub(crate) key: String,
-    pub(crate) sent: Instant,
-    pub(crate) took: Duration,
+    pub key: String,
+    /// When it was sent.
+    pub sent: Instant,
+    /// How long the customer waited.
+    pub took: Duration,
     /// Why there was no answer, or the answer.
-    pub(crate) answer: Result<Answer, String>,
+    pub answer: Result<Answer, String>,
 }
 
 /// An answer to a checkout.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) content_type: String,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) body: Value,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its `Content-Type`, or nothing.
+    pub content_type: String,
+    /// Its `Retry-After`.
+    pub retry_after: Option<String>,
+    /// Its body.
+    pub body: Value,
 }
 
 /// Checkouts at a steady pace, until it is [ended](Self::end).
-pub(crate) struct Load {
+#[derive(Debug)]
+pub struct Load {
     stop: oneshot::Sender<()>,
     sending: JoinHandle<Vec<Checkout>>,
 }
 
 impl Checkout {
     /// The order, if it was accepted.
-    pub(crate) fn placed(&self) -> Option<Placed> {
+    #[must_use]
+    pub fn placed(&self) -> Option<Placed> {
         let answer = self.answer.as_ref().ok().filter(|a| a.status == StatusCode::ACCEPTED)?;
         Some(Placed::read(&answer.body))
     }
@@ -80,7 +91,7 @@ impl Answer {
 
 impl Customers {
     /// Sends one checkout, once.
-    pub(crate) async fn send(&self, body: Value, key: String) -> Checkout {
+    pub async fn send(&self, body: Value, key: String) -> Checkout {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let url = format!("{}/checkout", self.urls[turn % self.urls.len()]);
         let sent = Instant::now();
@@ -91,8 +102,8 @@ impl Customers {
     }
 
     /// Repeats a checkout with its key, as a client should whose answer didn't come, until it is accepted.
-    pub(crate) async fn insist(&self, body: Value, key: String) -> Placed {
-        eventually("a repeated checkout is accepted", || async {
+    pub async fn insist(&self, body: Value, key: String) -> Placed {
+        within(self.patience, "a repeated checkout is accepted", || async {
             let checkout = self.send(body.clone(), key.clone()).await;
             // 409: the first try is still under way. Anything else would be an answer for ever.
             if let Ok(Answer { status, body, .. }) = &checkout.answer {
@@ -104,16 +115,26 @@ impl Customers {
     }
 
     /// The orders of all these checkouts: what wasn't accepted is repeated.
-    pub(crate) async fn all_placed(&self, checkouts: Vec<Checkout>) -> Vec<Placed> {
+    pub async fn all_placed(&self, checkouts: Vec<Checkout>) -> Vec<Placed> {
+        self.all_placed_with_bodies(checkouts).await.into_iter().map(|(placed, _)| placed).collect()
+    }
+
+    /// As [`all_placed`](Self::all_placed), each with what was sent.
+    pub async fn all_placed_with_bodies(&self, checkouts: Vec<Checkout>) -> Vec<(Placed, Value)> {
         let placing = checkouts.into_iter().map(async |checkout| match checkout.placed() {
-            Some(placed) => placed,
-            None => self.insist(checkout.body, checkout.key).await,
+            Some(placed) => (placed, checkout.body),
+            None => (self.insist(checkout.body.clone(), checkout.key).await, checkout.body),
         });
         stream::iter(placing).buffer_unordered(16).collect().await
     }
 
     /// Starts to send so many checkouts a second, whether the earlier ones were answered or not.
-    pub(crate) fn keep_coming(&self, per_second: u32, body: fn(usize) -> Value) -> Load {
+    #[must_use]
+    pub fn keep_coming(
+        &self,
+        per_second: u32,
+        body: impl Fn(usize) -> Value + Send + 'static,
+    ) -> Load {
         let (stop, mut stopped) = oneshot::channel();
         let customers = self.clone();
         let sending = tokio::spawn(async move {
@@ -135,38 +156,42 @@ impl Customers {
 
 impl Load {
     /// Sends no more; what became of each checkout, once all are answered.
-    pub(crate) async fn end(self) -> Vec<Checkout> {
+    pub async fn end(self) -> Vec<Checkout> {
         // An error here only says that it ended by itself, and then so does the next line.
         let _ = self.stop.send(());
         self.sending.await.unwrap()
     }
 }
 
-impl System {
-    /// Customers of this system.
-    pub(crate) fn customers(&self) -> Customers {
-        let urls = self.names().into_iter().filter(|name| name.starts_with("order"));
+impl Shop {
+    /// Customers of this shop.
+    #[must_use]
+    pub fn customers(&self) -> Customers {
+        let orders = self.urls.iter().filter(|(name, _)| name.split('.').next() == Some("order"));
         Customers {
             http: self.http().clone(),
-            urls: urls.map(|name| self.url(&name)).collect(),
+            urls: orders.map(|(_, url)| url.clone()).collect(),
             turn: Arc::default(),
+            patience: self.patience,
         }
     }
 }
-
 /// An idempotency key that was never used.
-pub(crate) fn new_key() -> String {
+#[must_use]
+pub fn new_key() -> String {
     Uuid::now_v7().to_string()
 }
 
 /// A plain order, that nothing speaks against.
-pub(crate) fn plain(_: usize) -> Value {
+#[must_use]
+pub fn plain(_: usize) -> Value {
     checkout("mug-blue", 1)
 }
 
 /// Orders of every kind: most want two products, which the others want too, in either order; some have a declined card,
 /// some want what isn't there, and some what there is too little of.
-pub(crate) fn assorted(n: usize) -> Value {
+#[must_use]
+pub fn assorted(n: usize) -> Value {
     let mut body = checkout("mug-blue", 1);
     let quantity = 1 + n % 3;
     let (mug, cap) = (

@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use testkit::otlp::Span;
 
 /// A span, without what differs from run to run, and those below it, sorted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Node {
+pub struct Node {
     label: String,
     below: Vec<Node>,
 }
 
 /// A node with these below it.
-pub(crate) fn node(label: &str, below: impl IntoIterator<Item = Node>) -> Node {
+#[must_use]
+pub fn node(label: &str, below: impl IntoIterator<Item = Node>) -> Node {
     let mut below: Vec<Node> = below.into_iter().collect();
     below.sort_unstable();
     Node { label: label.to_owned(), below }
@@ -22,20 +23,25 @@ pub(crate) fn node(label: &str, below: impl IntoIterator<Item = Node>) -> Node {
 impl Node {
     /// The tree of a trace, from the spans that are all of it.
     ///
-    /// Panics when there isn't exactly one root, or a span's parent is missing.
-    pub(crate) fn of_trace(spans: &[Span]) -> Self {
+    /// # Panics
+    /// When there isn't exactly one root, or a span's parent is missing.
+    pub fn of_trace(spans: &[Span]) -> Self {
+        let mut tops = Self::tops(spans);
+        let texts: Vec<String> = tops.iter().map(ToString::to_string).collect();
+        assert_eq!(tops.len(), 1, "one root is expected, not these:\n{}", texts.join("\n"));
+        tops.remove(0)
+    }
+
+    /// The trees of whatever spans: each begins with one whose parent is not among them.
+    #[must_use]
+    pub fn tops(spans: &[Span]) -> Vec<Self> {
         let mut children: BTreeMap<Option<&str>, Vec<&Span>> = BTreeMap::new();
         for span in spans {
             let parent = spans.iter().find(|other| Some(&other.place.span) == span.parent.as_ref());
             children.entry(parent.map(|parent| parent.place.span.as_str())).or_default().push(span);
         }
-        let tops = children.get(&None).map(Vec::as_slice).unwrap_or_default();
-        let [root] = tops else {
-            let tops: Vec<String> =
-                tops.iter().map(|top| Self::of(top, &children).to_string()).collect();
-            panic!("one root is expected, and there are {}:\n{}", tops.len(), tops.join("\n"));
-        };
-        Self::of(root, &children)
+        let tops = children.get(&None).into_iter().flatten();
+        tops.map(|top| Self::of(top, &children)).collect()
     }
 
     fn of(span: &Span, children: &BTreeMap<Option<&str>, Vec<&Span>>) -> Self {
@@ -83,19 +89,22 @@ fn label(span: &Span) -> String {
 }
 
 /// A checkout, with what its commit leads to, and what else is in its trace.
-pub(crate) fn checkout(committed: impl IntoIterator<Item = Node>, more: Option<Node>) -> Node {
+#[must_use]
+pub fn checkout(committed: impl IntoIterator<Item = Node>, more: Option<Node>) -> Node {
     let commit = node("order INTERNAL commit order", committed);
     node("order SERVER POST /checkout", [commit].into_iter().chain(more))
 }
 
 /// A message on its way from the commit to the broker.
-pub(crate) fn sent(service: &str, key: &str) -> Node {
+#[must_use]
+pub fn sent(service: &str, key: &str) -> Node {
     let publish = node(&format!("{service} PRODUCER publish shop.events {key}"), []);
     node(&format!("{service} INTERNAL outbox"), [publish])
 }
 
 /// A message that a service handles, with what that leads to.
-pub(crate) fn handled(
+#[must_use]
+pub fn handled(
     service: &str,
     key: &str,
     note: &str,
@@ -105,33 +114,63 @@ pub(crate) fn handled(
 }
 
 /// A message that leads to a mail.
-pub(crate) fn mailed(key: &str) -> Node {
+#[must_use]
+pub fn mailed(key: &str) -> Node {
     handled("email", key, "", [node("email CLIENT send mail", [])])
 }
 
 /// A request to the card processor, which it answers.
-pub(crate) fn asked(route: &str, note: &str) -> Node {
+#[must_use]
+pub fn asked(route: &str, note: &str) -> Node {
     let server = node(&format!("sandbox SERVER POST {route}{note}"), []);
     node(&format!("payment CLIENT POST {route}{note}"), [server])
 }
 
 /// The order is confirmed: the receipt is sent, the goods leave.
-pub(crate) fn confirmed() -> Vec<Node> {
+#[must_use]
+pub fn confirmed() -> Vec<Node> {
     let key = "order.confirmed";
     vec![sent("order", key), mailed(key), handled("inventory", key, "", [])]
 }
 
 /// Inventory reserves the goods, and the order hears of it.
-pub(crate) fn reserved(then: Vec<Node>) -> Node {
+#[must_use]
+pub fn reserved(then: Vec<Node>) -> Node {
     let key = "stock.reserved";
     let told = handled("order", key, "", then);
     handled("inventory", "order.placed", "", [sent("inventory", key), told])
 }
 
 /// Payment charges the card, and the order hears of it.
-pub(crate) fn charged(note: &str, then: Vec<Node>) -> Node {
+#[must_use]
+pub fn charged(note: &str, then: Vec<Node>) -> Node {
     let key = "payment.taken";
     let told = handled("order", key, "", then);
     let charge = asked("/charges", "");
     handled("payment", "order.placed", note, [charge, sent("payment", key), told])
+}
+
+/// A checkout that is confirmed: the second of the two facts, whichever it is, does it.
+#[must_use]
+pub fn confirmed_checkout() -> [Node; 2] {
+    let expected = |after_payment, after_stock| {
+        let (placed, acknowledged) = (sent("order", "order.placed"), mailed("order.placed"));
+        let (payment, stock) = (charged("", after_payment), reserved(after_stock));
+        checkout([placed, acknowledged, payment, stock], None)
+    };
+    [expected(confirmed(), vec![]), expected(vec![], confirmed())]
+}
+
+/// Checks that the spans, which are all of a trace, are one of the expected trees.
+///
+/// # Panics
+/// When they aren't.
+pub fn assert_tree(spans: &[Span], expected: &[Node]) {
+    let tree = Node::of_trace(spans);
+    let expected_text: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    assert!(
+        expected.contains(&tree),
+        "is\n{tree}\nbut should be\n{}",
+        expected_text.join("\nor\n")
+    );
 }

@@ -1,0 +1,40 @@
+//! `shop definitions`: what a RabbitMQ must have where the services may declare nothing.
+
+use std::{process::ExitCode, time::Duration};
+
+use broker::Topology;
+use contracts::{PUBLICATIONS, SUBSCRIPTIONS};
+
+use crate::terminal::say;
+
+/// `shop definitions`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+deploy/rabbitmq/definitions.json is what this prints.
+
+Load it by `load_definitions` in rabbitmq.conf, or `rabbitmqctl import_definitions FILE`.
+Nobody can log in before a password is set: `rabbitmqctl change_password USER PASSWORD`.
+The services' broker URLs then end in ?declare=false.")]
+pub(crate) struct Args {
+    /// The services' delays before further attempts: each has a queue of its own
+    #[arg(
+        long,
+        env = "RETRY_DELAYS",
+        value_name = "DURATIONS",
+        value_delimiter = ',',
+        value_parser = humantime::parse_duration,
+        default_value = runtime::RETRY_DELAYS
+    )]
+    retry_delays: Vec<Duration>,
+}
+
+/// Prints them.
+///
+/// # Errors
+/// When they can't be written as JSON.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let topology =
+        Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays: args.retry_delays };
+    say(broker::definitions(&topology, PUBLICATIONS)?.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
