@@ -8,13 +8,17 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Error, Query, Result, Row, RowValues, Tx,
     many::{Engine, statements},
     query::Target,
 };
+
+/// How long a process waits for another one that has an SQLite file, and the pause between two tries to open one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a pool is sized.
 #[derive(Debug, Clone, Copy)]
@@ -223,7 +227,7 @@ async fn open_sqlite(url: &str, options: Options) -> Result<Pools> {
         .journal_mode(SqliteJournalMode::Wal)
         // NORMAL may lose the last commits when the power fails.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10))
+        .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true);
     let pool = |size| {
         SqlitePoolOptions::new()
@@ -233,7 +237,17 @@ async fn open_sqlite(url: &str, options: Options) -> Result<Pools> {
             .idle_timeout(None)
             .max_lifetime(None)
     };
-    let writer = pool(1).connect_with(connect.clone()).await?;
+    // Turning a new file to WAL needs it alone, and whoever comes meanwhile is sent away at once: no busy timeout applies.
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    let writer = loop {
+        match pool(1).connect_with(connect.clone()).await.map_err(Error::from) {
+            Ok(writer) => break writer,
+            Err(error) if error.is_unavailable() && Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let readers =
         pool(options.max_connections).connect_lazy_with(connect.pragma("query_only", "ON"));
     Ok(Pools::Sqlite { writer, readers })

@@ -178,3 +178,25 @@ async fn a_reader_of_sqlite_cannot_write() {
     let (db, _database) = crate::open(testkit::sqlite_database()).await;
     assert!(db.read("INSERT INTO things (id, name) VALUES (1, 'a')").execute().await.is_err());
 }
+
+/// Services that start together make one file of jobs together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sqlite_file_is_opened_by_many_at_once() {
+    for _ in 0..100 {
+        let database = testkit::sqlite_database();
+        let opening = (0..8).map(|_| {
+            let url = database.url.clone();
+            tokio::spawn(async move {
+                let db = Db::open(&url, Options::default()).await?;
+                let mut tx = db.begin().await?;
+                tx.query("CREATE TABLE IF NOT EXISTS things (id BIGINT)").execute().await?;
+                tx.commit().await?;
+                db.close().await;
+                Ok::<_, Error>(())
+            })
+        });
+        for opened in join_all(opening).await {
+            opened.unwrap().unwrap();
+        }
+    }
+}
