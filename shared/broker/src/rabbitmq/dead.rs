@@ -1,14 +1,21 @@
-//! Dead letters: fetched without an ack, so that closing the channel puts them back.
+//! Dead letters: delivered without an ack, so that closing the channel puts them back.
+//!
+//! A consumer gets them, not `basic.get`: that is a consumer of its own for each message, to a quorum queue, and many of its acks
+//! are many commands, of which those beyond some thirty are forgotten when the channel is closed soon after.
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use lapin::{
     Channel,
-    message::BasicGetMessage,
-    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions},
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
+        BasicQosOptions, QueueDeclareOptions,
+    },
     types::{FieldTable, ShortString},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{RabbitMq, declare::name, message, publish::Outgoing};
 use crate::{DeadLetter, Error, Outcome, Result, Selection, message_id};
@@ -19,10 +26,15 @@ const BROWSE_TIMEOUT: Duration = Duration::from_secs(120);
 /// can be fetched in that time.
 const CHUNK: usize = 1_000;
 
+/// Acks in a row at most, unless one stands for all: see above.
+const ACKS: usize = 30;
+/// When nothing has come for this long, somebody else has fetched the rest.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// A dead letter that is out of its queue for as long as its channel is open.
 struct Held {
     letter: DeadLetter,
-    message: BasicGetMessage,
+    delivery: Delivery,
 }
 
 /// What was found of the dead letters, and how many of them are no longer in their queue.
@@ -59,21 +71,25 @@ impl RabbitMq {
         .await
     }
 
-    /// Runs something that takes up to so many dead letters: once to find some by their ids; else again and again until as
-    /// many were taken as there are at this moment.
+    /// Runs something that takes up to so many dead letters, again and again until as many were taken as were asked for by
+    /// their ids, or as there are at this moment.
     async fn by_chunks(
         &self,
         queue: &str,
         selection: &Selection,
         run: impl AsyncFn(usize) -> Result<Vec<DeadLetter>>,
     ) -> Result<Vec<DeadLetter>> {
-        if matches!(selection, Selection::Ids(_)) {
-            return run(usize::MAX).await;
-        }
-        let mut left = self.count(&self.settings.names().dead(queue)).await? as usize;
+        let mut left = match selection {
+            Selection::Ids(ids) => ids.len(),
+            Selection::All => self.count(&self.settings.names().dead(queue)).await? as usize,
+        };
         let mut all = Vec::new();
         while left > 0 {
-            match run(left.min(CHUNK)).await {
+            let limit = match selection {
+                Selection::Ids(_) => usize::MAX,
+                Selection::All => left.min(CHUNK),
+            };
+            match run(limit).await {
                 Ok(letters) if letters.is_empty() => break,
                 Ok(letters) => {
                     left = left.saturating_sub(letters.len());
@@ -95,15 +111,16 @@ impl RabbitMq {
         &self,
         queue: &str,
         selection: &Selection,
-        mut held: Vec<Held>,
+        held: Vec<Held>,
     ) -> Result<Found> {
         let target = self.settings.names().queue(queue);
-        held.retain(|held| selection.contains(&held.letter.id));
-        let batch = held.iter().map(|Held { letter, message }| Outgoing {
+        let fetched = held.len();
+        let held = selected(selection, held);
+        let batch = held.iter().map(|Held { letter, delivery }| Outgoing {
             routing_key: &target,
             body: &letter.body,
             properties: message::with_history(
-                message.delivery.properties.clone(),
+                delivery.properties.clone(),
                 &letter.routing_key,
                 &letter.history.clone().replayed(),
             ),
@@ -111,16 +128,15 @@ impl RabbitMq {
         let batch: Vec<_> = batch.collect();
         let failures = self.settings.names().failures(queue);
         let outcomes = self.publishing.publish(&failures, &batch).await;
-        let mut replayed = Vec::new();
-        let mut failure = None;
-        for (Held { letter, message }, outcome) in held.into_iter().zip(outcomes) {
+        let (mut replayed, mut failure) = (Vec::new(), None);
+        for (held, outcome) in held.into_iter().zip(outcomes) {
             if outcome == Outcome::Confirmed {
-                message.ack(BasicAckOptions::default()).await?;
-                replayed.push(letter);
+                replayed.push(held);
             } else {
                 failure = Some(outcome);
             }
         }
+        let replayed = take_out(replayed, fetched).await?;
         match failure {
             // Some were replayed: that is the answer, and the others are still there to be seen.
             Some(Outcome::Refused(reason)) if replayed.is_empty() => Err(Error::Refused(reason)),
@@ -155,17 +171,35 @@ impl RabbitMq {
     }
 }
 
-/// Takes those that were selected out of their queue.
-async fn purge_held(selection: &Selection, held: Vec<Held>) -> Result<Found> {
-    let mut purged = Vec::new();
-    for Held { letter, message } in held {
-        if selection.contains(&letter.id) {
-            message.ack(BasicAckOptions::default()).await?;
-            purged.push(letter);
-        }
+/// Those that were selected; not so many at a time that their acks could get lost.
+fn selected(selection: &Selection, mut held: Vec<Held>) -> Vec<Held> {
+    let fetched = held.len();
+    held.retain(|held| selection.contains(&held.letter.id));
+    if held.len() < fetched {
+        held.truncate(ACKS);
     }
+    held
+}
+
+/// Throws those that were selected away.
+async fn purge_held(selection: &Selection, held: Vec<Held>) -> Result<Found> {
+    let fetched = held.len();
+    let purged = take_out(selected(selection, held), fetched).await?;
     let gone = purged.len();
     Ok((purged, gone))
+}
+
+/// Takes dead letters, of so many that were fetched, out of their queue for good.
+async fn take_out(held: Vec<Held>, fetched: usize) -> Result<Vec<DeadLetter>> {
+    let all = held.len() == fetched;
+    let mut letters = Vec::with_capacity(held.len());
+    for (n, Held { letter, delivery }) in held.into_iter().enumerate() {
+        if !all || n + 1 == fetched {
+            delivery.ack(BasicAckOptions { multiple: all }).await?;
+        }
+        letters.push(letter);
+    }
+    Ok(letters)
 }
 
 /// Fetches what the queue holds at this moment, up to a limit.
@@ -175,20 +209,28 @@ async fn hold(
     dead: &ShortString,
     limit: usize,
 ) -> Result<Vec<Held>> {
-    let mut held = Vec::new();
-    for _ in 0..limit.min(count(channel, dead).await? as usize) {
-        let Some(mut message) = channel.basic_get(dead.clone(), BasicGetOptions::default()).await?
-        else {
-            break;
-        };
-        let delivery = &mut message.delivery;
+    let wanted = limit.min(count(channel, dead).await? as usize);
+    let prefetch = u16::try_from(wanted).unwrap_or(u16::MAX);
+    if prefetch == 0 {
+        return Ok(Vec::new()); // 0 would mean without a limit
+    }
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let mut consumer =
+        channel.basic_consume(dead.clone(), "".into(), options, FieldTable::default()).await?;
+    let mut held = Vec::with_capacity(prefetch.into());
+    while held.len() < prefetch.into() {
+        let Ok(Some(delivery)) = timeout(QUIET, consumer.next()).await else { break };
+        let mut delivery = delivery?;
         let (routing_key, history) =
             message::origin_of_dead(&delivery.properties, &delivery.routing_key);
         let body = std::mem::take(&mut delivery.data);
         let queue = queue.to_owned();
         let letter = DeadLetter { id: message_id(&body), queue, routing_key, body, history };
-        held.push(Held { letter, message });
+        held.push(Held { letter, delivery });
     }
+    // Or what is acked would be followed by more.
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
     Ok(held)
 }
 

@@ -231,6 +231,27 @@ async fn any_number_of_dead_letters_is_replayed() {
     .await;
 }
 
+/// Each is acked by itself, between others that stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_number_of_ids_is_purged() {
+    run(Kind::RabbitMq, async |fixture| {
+        let broker = fixture.open().await;
+        for hundred in 0..2 {
+            let orders: Vec<_> =
+                (0..100).map(|n| message("order.placed", format!("{hundred} {n}"))).collect();
+            bury(&broker, &orders).await;
+        }
+        let letters = broker.dead_letters("payment", 200).await.unwrap();
+        let ids: Vec<_> = letters.iter().step_by(2).map(|letter| letter.id).collect();
+        let purged = broker.purge("payment", &Selection::Ids(ids.clone())).await.unwrap();
+        assert_eq!(purged.len(), 100);
+        let left = broker.dead_letters("payment", 200).await.unwrap();
+        assert_eq!(left.len(), 100);
+        assert!(left.iter().all(|letter| !ids.contains(&letter.id)));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_url_that_cant_be_used_says_so() {
     for url in ["amqp://localhost?namespace=a/b", "amqp://local host", "kafka://localhost"] {
