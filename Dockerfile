@@ -16,6 +16,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cd target/release && cp order payment inventory email sandbox shop /out
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS program
+# Whom to trust over TLS. This base has it too; not every other one that may stand here has.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 USER 65532:65532
 STOPSIGNAL SIGTERM
 
