@@ -79,7 +79,8 @@ pub(crate) async fn connect(world: &World, user: &str, password: &str) -> Result
 pub(crate) async fn waiting(world: &World, queue: &str) -> Result<u32> {
     let password = world.password("RABBITMQ_ADMIN_PASSWORD")?;
     let connection = connect(world, "admin", password).await?;
-    let waiting = count(&connection.create_channel().await?, queue).await?;
+    let channel = connection.create_channel().await?;
+    let waiting = count(&channel, queue).await?;
     connection.close(200, "OK".into()).await?;
     Ok(waiting)
 }
