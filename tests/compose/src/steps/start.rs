@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use testkit::wait::within;
 
 use crate::{
     container::Container,
@@ -15,6 +16,8 @@ use crate::{
 /// From `up` to the first confirmed order: what is aimed at, and what is a failure on the slowest machine.
 const AIM: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(90);
+/// How long `docker stats` may take, which now and then answers nothing.
+const STATS_LIMIT: Duration = Duration::from_secs(60);
 /// All containers together.
 const MAX_CONTAINERS: usize = 10;
 const MAX_MEMORY: f64 = 1.5 * GIB;
@@ -78,7 +81,9 @@ fn memory_limit(container: &Container) -> Option<f64> {
 async fn memory_used(containers: &[Container]) -> Result<f64> {
     let mut words = vec!["stats", "--no-stream", "--format", "{{.MemUsage}}"];
     words.extend(containers.iter().map(Container::id));
-    let printed = docker(&words).await?;
+    // A container's figures may be missed when many are asked for.
+    let printed =
+        within(STATS_LIMIT, "docker stats answers", || async { docker(&words).await.ok() }).await;
     let used = printed.lines().map(|line| {
         let (used, _) = line.split_once(" / ").context("used / limit")?;
         bytes(used.trim()).with_context(|| format!("{used} is no amount"))
