@@ -90,7 +90,11 @@ fn about_nothing() -> [Poison; 2] {
 
 /// Puts something on the broker.
 pub(crate) async fn put(broker: &Broker, routing_key: &str, body: impl Into<Vec<u8>>) {
-    let message = Message { routing_key: routing_key.to_owned(), body: body.into() };
+    let message = Message {
+        exchange: contracts::Exchange::Events,
+        routing_key: routing_key.to_owned(),
+        body: body.into(),
+    };
     assert_eq!(broker.publish(&[message]).await, [Outcome::Confirmed]);
 }
 

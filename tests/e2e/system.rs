@@ -213,7 +213,11 @@ impl System {
             set("LISTEN", listen);
             set("DATABASE_URL", self.databases[service].clone());
             set("BROKER_URL", self.broker_url());
-            set("PAYMENT_URL", self.url("payment").to_owned());
+            for (name, service) in
+                [("PAYMENT_URL", "payment"), ("INVENTORY_URL", "inventory"), ("EMAIL_URL", "email")]
+            {
+                set(name, self.url(service).to_owned());
+            }
             set("PROCESSOR_URL", self.url("sandbox").to_owned());
             set("SMTP_URL", format!("smtp://127.0.0.1:{}", self.smtp));
         }
@@ -287,7 +291,11 @@ impl System {
         let delays = self.plan.env.values().flatten().filter(|(name, _)| name == "RETRY_DELAYS");
         let retry_delays =
             delays.flat_map(|(_, value)| value.split(',').map(view::duration)).collect();
-        broker::Topology { subscriptions: contracts::SUBSCRIPTIONS.to_vec(), retry_delays }
+        broker::Topology {
+            subscriptions: contracts::SUBSCRIPTIONS.to_vec(),
+            retry_delays,
+            history: true,
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //! commit before the claim runs out (the database is away), leaves a mail that looks unsent, and it is sent again: with
 //! the same Message-ID, which is made from the message that first asked for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::store::{Db, Tx};
 use anyhow::anyhow;
@@ -44,12 +44,12 @@ pub const MARGIN_TIMEOUTS: f64 = 1.5;
 /// The pause between two looks at a mail that somebody else is sending doubles from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Sends the mail that a message leads to.
-#[derive(Debug)]
+/// Sends the mail that a message leads to. Cloning shares the connections.
+#[derive(Debug, Clone)]
 pub struct Mails {
     db: Db,
-    mailer: Mailer,
-    releases: Releases,
+    mailer: Arc<Mailer>,
+    releases: Arc<Releases>,
     shutdown: CancellationToken,
     /// This process, as long as it lives: it knows its own claims, and nobody else's.
     process: Uuid,
@@ -68,14 +68,37 @@ impl Mails {
     /// A handler; waiting for others ends with `shutdown`.
     #[must_use]
     pub fn new(db: Db, mailer: Mailer, shutdown: CancellationToken) -> Self {
-        let releases = Releases::new(db.clone());
+        let (mailer, releases) = (Arc::new(mailer), Arc::new(Releases::new(db.clone())));
         Self { db, mailer, releases, shutdown, process: Uuid::now_v7() }
     }
 
-    fn wanted(&self, received: &Received<Incoming>) -> Wanted {
-        let message_id = received.header.id;
+    /// The service's database.
+    pub(crate) const fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Sends the mail that an event leads to, and waits until the mail server has it; whether it was sent now.
+    ///
+    /// # Errors
+    /// When it can't be sent, or isn't known to be: the next try is the caller's.
+    pub async fn send_now(&self, event: &Incoming, message_id: Uuid) -> Result<Outcome, Failure> {
+        let wanted = self.wanted(event, message_id);
+        let mut tx = self.db.begin().await?;
+        let claims = self.claim(&mut tx, &[wanted]).await?;
+        tx.commit().await?;
+        let claim = claims.first().copied().unwrap_or(Claim::Held { until: Timestamp::now() });
+        let outcome = self.deliver(event, message_id, claim).await?;
+        if let Outcome::Sent(at) = outcome {
+            let mut tx = self.db.begin().await?;
+            store::mark_sent(&mut tx, &[(wanted.key, at)]).await?;
+            tx.commit().await?;
+        }
+        Ok(outcome)
+    }
+
+    fn wanted(&self, event: &Incoming, message_id: Uuid) -> Wanted {
         let claimant = Uuid::new_v5(&self.process, message_id.as_bytes());
-        Wanted { key: Key::of(&received.message), message_id, claimant }
+        Wanted { key: Key::of(event), message_id, claimant }
     }
 
     async fn claim(&self, tx: &mut Tx, wanted: &[Wanted]) -> ::store::Result<Vec<Claim>> {
@@ -110,14 +133,49 @@ impl Mails {
         })
     }
 
+    /// Sends a mail as soon as nobody else does, unless somebody else has.
+    async fn deliver(
+        &self,
+        event: &Incoming,
+        asked_by: Uuid,
+        claim: Claim,
+    ) -> Result<Outcome, Failure> {
+        let wanted = self.wanted(event, asked_by);
+        let margin = self.mailer.timeout().mul_f64(MARGIN_TIMEOUTS);
+        let (mut claim, mut pause) = (claim, PAUSES.0);
+        loop {
+            claim = match claim {
+                Claim::Sent => return Ok(Outcome::Skipped),
+                Claim::Held { until } => {
+                    self.wait(until, &mut pause).await?;
+                    self.claim_again(wanted).await?
+                }
+                Claim::Granted { message_id, until } => {
+                    let slot = self.mailer.slot().await;
+                    if until.since(Timestamp::now()) >= margin {
+                        return self.send(event, wanted, message_id, slot).await;
+                    }
+                    // So many mails waited for a slow server that the claim may run out before this one is sent.
+                    match self.claim_again(wanted).await? {
+                        Claim::Granted { message_id, .. } => {
+                            return self.send(event, wanted, message_id, slot).await;
+                        }
+                        other => other,
+                    }
+                }
+            };
+        }
+    }
+
     /// Sends a mail that is claimed, and gives the claim back when that fails.
     async fn send(
         &self,
-        received: &Received<Incoming>,
+        event: &Incoming,
+        claimed: Wanted,
         message_id: Uuid,
         slot: Slot<'_>,
     ) -> Result<Outcome, Failure> {
-        let mail = Mail::of(&received.message);
+        let mail = Mail::of(event);
         let sent = match self.mailer.letter(&mail, message_id) {
             Ok(letter) => self.mailer.send(slot, &letter).await,
             Err(error) => Err(error),
@@ -125,8 +183,7 @@ impl Mails {
         match sent {
             Ok(()) => Ok(Outcome::Sent(Timestamp::now())),
             Err(error) => {
-                let Wanted { key, claimant, .. } = self.wanted(received);
-                self.releases.release(key, claimant).await;
+                self.releases.release(claimed.key, claimed.claimant).await;
                 Err(error.into())
             }
         }
@@ -143,36 +200,15 @@ impl Handler for Mails {
         tx: &mut Tx,
         batch: &[&Received<Incoming>],
     ) -> Result<Vec<Claim>, Failure> {
-        let wanted: Vec<Wanted> = batch.iter().map(|received| self.wanted(received)).collect();
+        let wanted: Vec<Wanted> = batch
+            .iter()
+            .map(|received| self.wanted(&received.message, received.header.id))
+            .collect();
         Ok(self.claim(tx, &wanted).await?)
     }
 
     async fn call(&self, received: &Received<Incoming>, plan: Claim) -> Result<Outcome, Failure> {
-        let wanted = self.wanted(received);
-        let margin = self.mailer.timeout().mul_f64(MARGIN_TIMEOUTS);
-        let (mut claim, mut pause) = (plan, PAUSES.0);
-        loop {
-            claim = match claim {
-                Claim::Sent => return Ok(Outcome::Skipped),
-                Claim::Held { until } => {
-                    self.wait(until, &mut pause).await?;
-                    self.claim_again(wanted).await?
-                }
-                Claim::Granted { message_id, until } => {
-                    let slot = self.mailer.slot().await;
-                    if until.since(Timestamp::now()) >= margin {
-                        return self.send(received, message_id, slot).await;
-                    }
-                    // So many mails waited for a slow server that the claim may run out before this one is sent.
-                    match self.claim_again(wanted).await? {
-                        Claim::Granted { message_id, .. } => {
-                            return self.send(received, message_id, slot).await;
-                        }
-                        other => other,
-                    }
-                }
-            };
-        }
+        self.deliver(&received.message, received.header.id, plan).await
     }
 
     async fn apply(

@@ -1,18 +1,90 @@
-//! The HTTP side: which mails an order led to.
+//! The HTTP side: which mails an order led to, and sending a receipt by a call.
 
 use ::store::Db;
-use axum::extract::{Path, State, rejection::PathRejection};
-use contracts::{OrderId, Timestamp};
-use runtime::Problem;
-use serde::Serialize;
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use contracts::{OrderConfirmed, OrderId, Timestamp};
+use garde::Validate;
+use runtime::{
+    Failure, Problem,
+    http::{Json, located},
+};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use crate::store;
+use crate::{
+    handlers::{Incoming, Mails},
+    store,
+};
 
-pub(crate) fn api(db: Db) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(mails_of_order)).with_state(db)
+pub(crate) fn api(db: Db, mails: Mails) -> OpenApiRouter {
+    let sending = OpenApiRouter::new().routes(routes!(send_receipt)).with_state(mails);
+    OpenApiRouter::new().routes(routes!(mails_of_order)).with_state(db).merge(sending)
+}
+
+/// A confirmed order, as `OrderConfirmed` has it.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+struct ReceiptRequest {
+    /// The order.
+    #[garde(skip)]
+    #[schema(value_type = Object)]
+    order: OrderConfirmed,
+}
+
+/// Send the receipt of an order
+///
+/// Answers when the mail server has it. The same request again sends nothing again.
+#[utoipa::path(
+    post, path = "/mails/receipt",
+    params(("Idempotency-Key" = Uuid, Header, description = "A UUID, the same for each repetition; the mail's Message-ID is made from it")),
+    request_body = ReceiptRequest,
+    responses(
+        (status = 201, body = MailsBody, description = "It is sent"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The customer's address can't be used"),
+        (status = 502, body = Problem, content_type = "application/problem+json",
+            description = "The mail server failed; whether it has the mail isn't known"),
+    )
+)]
+async fn send_receipt(
+    State(sender): State<Mails>,
+    headers: HeaderMap,
+    Json { value: request, .. }: Json<ReceiptRequest>,
+) -> Result<Response, Problem> {
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    let key = key
+        .and_then(|key| key.trim().trim_matches('"').parse().ok())
+        .ok_or_else(|| Problem::bad_request("Idempotency-Key must be given, and be a UUID"))?;
+    let order_id = request.order.order_id;
+    let event = Incoming::OrderConfirmed(request.order);
+    sender.send_now(&event, key).await.map_err(problem)?;
+    let mails =
+        store::mails(sender.db(), order_id).await?.into_iter().map(MailBody::from).collect();
+    let body = MailsBody { order_id, mails };
+    Ok(located(StatusCode::CREATED, &format!("/mails/{order_id}"), body))
+}
+
+fn problem(failure: Failure) -> Problem {
+    match failure {
+        Failure::Store(error) => error.into(),
+        Failure::Permanent(error) => {
+            Problem::invalid_field("customer.email", format!("the mail can't be sent: {error:#}"))
+        }
+        Failure::Transient(error) => {
+            tracing::warn!(error = format!("{error:#}"), "a receipt could not be sent");
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "mail-failed",
+                "The mail server failed",
+                "whether the mail was sent isn't known; ask again with the same key",
+            )
+        }
+    }
 }
 
 /// The mails of an order.

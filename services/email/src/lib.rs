@@ -41,8 +41,9 @@ pub async fn run(
     let mailer = mailer::Mailer::new(&config)?;
     let mut service =
         Service::open(subscription, &config.plumbing, MIGRATIONS, shutdown.clone()).await?;
-    service.subscribe(handlers::Mails::new(service.db.clone(), mailer, shutdown));
-    let api = http::api(service.db.clone());
+    let mails = handlers::Mails::new(service.db.clone(), mailer, shutdown);
+    service.subscribe(mails.clone());
+    let api = http::api(service.db.clone(), mails);
     service.serve(listener, api).await
 }
 

@@ -175,7 +175,9 @@ const fn because(reason: Cancellation) -> &'static str {
         Cancellation::PaymentDeclined => "because your card was declined",
         Cancellation::StockRejected => "because something in it is out of stock",
         Cancellation::Customer => "as you asked",
-        Cancellation::Deadline => "because it could not be confirmed in time",
+        Cancellation::Deadline | Cancellation::NoAnswer => {
+            "because it could not be confirmed in time"
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ::store::{Db, Tx};
-use contracts::{Cause, OrderId, StockRejected, StockReleased, StockReserved};
+use contracts::{Cause, Coordination, OrderId, StockRejected, StockReleased, StockReserved};
 use runtime::{Apply, Failure, Received};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 contracts::incoming! {
     /// What the inventory service reacts to.
-    pub enum Incoming { OrderPlaced, OrderConfirmed, OrderCancelled }
+    pub enum Incoming { OrderPlaced, OrderConfirmed, OrderCancelled; ReserveStock, ReleaseStock }
 }
 
 /// Keeps the books of the stock.
@@ -25,7 +25,7 @@ impl Apply for Books {
     type Message = Incoming;
 
     async fn apply(&self, tx: &mut Tx, batch: &[&Received<Incoming>]) -> Result<(), Failure> {
-        let news: Vec<News> = batch.iter().map(|received| News::of(received)).collect();
+        let news: Vec<News> = batch.iter().filter_map(|received| News::of(received)).collect();
         Ok(apply(tx, &news).await?)
     }
 }
@@ -39,18 +39,31 @@ pub struct News {
     pub fact: Fact,
     /// Where it comes from.
     pub cause: Cause,
+    /// Whether whoever caused it waits to hear how the goods stand, also when they were told before.
+    pub answer: bool,
 }
 
 impl News {
-    fn of(received: &Received<Incoming>) -> Self {
+    /// What a message means here: of an order that is orchestrated, commands say what to do, and the events of its placing and
+    /// cancelling mean nothing.
+    fn of(received: &Received<Incoming>) -> Option<Self> {
+        let ours = |coordination| coordination == Coordination::Choreography;
         let (order_id, fact) = match &received.message {
-            Incoming::OrderPlaced(order) => {
+            Incoming::OrderPlaced(order) if ours(order.coordination) => {
                 (order.order_id, Fact::Placed(order.lines.as_slice().into()))
             }
+            Incoming::OrderCancelled(order) if ours(order.coordination) => {
+                (order.order_id, Fact::Cancelled)
+            }
+            Incoming::OrderPlaced(_) | Incoming::OrderCancelled(_) => return None,
             Incoming::OrderConfirmed(order) => (order.order_id, Fact::Confirmed),
-            Incoming::OrderCancelled(order) => (order.order_id, Fact::Cancelled),
+            Incoming::ReserveStock(command) => {
+                (command.order_id, Fact::Placed(command.lines.as_slice().into()))
+            }
+            Incoming::ReleaseStock(command) => (command.order_id, Fact::Cancelled),
         };
-        Self { order_id, fact, cause: received.cause() }
+        let answer = matches!(received.message, Incoming::ReleaseStock(_));
+        Some(Self { order_id, fact, cause: received.cause(), answer })
     }
 }
 
@@ -90,9 +103,12 @@ pub async fn apply(tx: &mut Tx, news: &[News]) -> Result<(), Error> {
     let skus = placed.chain(known).flat_map(|lines| lines.0.keys().cloned()).collect();
     let mut shelf = store::lock_stock(tx, &skus).await?;
     let (before, stock_before) = (reservations.clone(), shelf.clone());
-    for News { order_id, fact, cause } in news {
+    for News { order_id, fact, cause, answer } in news {
         let Some(reservation) = reservations.get_mut(order_id) else { continue };
-        if let Some(announcement) = reservation::apply(reservation, fact, &mut shelf)? {
+        let announcement = reservation::apply(reservation, fact, &mut shelf)?;
+        // Nothing is put aside for an order whose release was asked for: that is certain after it.
+        let announcement = announcement.or_else(|| answer.then_some(Announcement::Released));
+        if let Some(announcement) = announcement {
             announce(tx, *order_id, announcement, cause)?;
         }
     }
@@ -148,5 +164,6 @@ mod tests {
     fn the_queue_is_bound_to_what_is_handled() {
         let subscription = contracts::subscription("inventory").unwrap();
         assert_eq!(Incoming::ROUTING_KEYS, subscription.routing_keys);
+        assert_eq!(Incoming::OWNERS, ["inventory"; 2]);
     }
 }

@@ -18,18 +18,23 @@ use ::store::Db;
 
 use crate::{
     catalogue::{self, Listing, Product},
+    handlers::{self, News},
+    reservation::{Fact, State as Reserved},
     store,
 };
 
 mod body;
 
-use body::{ProductBody, ProductChange, ReservationBody};
+use body::{ProductBody, ProductChange, ReservationBody, ReservationRequest};
 
 pub(crate) fn api(db: Db) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_products))
         .routes(routes!(get_product, put_product))
+        .routes(routes!(reserve))
         .routes(routes!(get_reservation))
+        .routes(routes!(release))
+        .routes(routes!(ship))
         .with_state(db)
 }
 
@@ -120,6 +125,102 @@ async fn list_product(db: &Db, sku: &str, listing: Listing) -> Result<(Product, 
     tx.publish(&product.announcement(), &telemetry::cause(&Span::current()))?;
     tx.commit().await?;
     Ok((product, !new.is_empty()))
+}
+
+/// Put the goods of an order aside
+///
+/// All lines or none, once for each order: the same request again has the same answer.
+#[utoipa::path(
+    post, path = "/reservations",
+    request_body = ReservationRequest,
+    responses(
+        (status = 201, body = ReservationBody, description = "They are put aside"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Something is missing, or the order was cancelled"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn reserve(
+    State(db): State<Db>,
+    body: Json<ReservationRequest>,
+) -> Result<Response, Problem> {
+    let (order_id, lines) = body.value.into_parts();
+    let body = apply(&db, order_id, Fact::Placed(lines)).await?;
+    match body.state() {
+        Reserved::Reserved | Reserved::Shipped => {
+            Ok(located(StatusCode::CREATED, &format!("/reservations/{order_id}"), body))
+        }
+        Reserved::Rejected => Err(Problem::conflict(
+            "out-of-stock",
+            "Out of stock",
+            "there are fewer than were ordered of at least one product; GET /products says how many",
+        )),
+        Reserved::New | Reserved::Released => Err(Problem::conflict(
+            "order-cancelled",
+            "The order was cancelled",
+            "nothing is put aside for an order that was cancelled",
+        )),
+    }
+}
+
+/// Put the goods of an order back
+///
+/// If they were put aside; and never put them aside after this.
+#[utoipa::path(
+    post, path = "/reservations/{order_id}/release",
+    params(("order_id" = uuid::Uuid, Path, description = "The order's id")),
+    responses(
+        (status = 200, body = ReservationBody, description = "Nothing is put aside"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "Not an order's id"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "They have left"),
+    )
+)]
+async fn release(
+    State(db): State<Db>,
+    order_id: Segment,
+) -> Result<axum::Json<ReservationBody>, Problem> {
+    Ok(axum::Json(apply(&db, some_order(order_id)?, Fact::Cancelled).await?))
+}
+
+/// Take the goods of an order off the books
+///
+/// They leave; they must have been put aside.
+#[utoipa::path(
+    post, path = "/reservations/{order_id}/ship",
+    params(("order_id" = uuid::Uuid, Path, description = "The order's id")),
+    responses(
+        (status = 200, body = ReservationBody, description = "They have left"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "Not an order's id"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "They are not put aside"),
+    )
+)]
+async fn ship(
+    State(db): State<Db>,
+    order_id: Segment,
+) -> Result<axum::Json<ReservationBody>, Problem> {
+    Ok(axum::Json(apply(&db, some_order(order_id)?, Fact::Confirmed).await?))
+}
+
+/// The same use-case as for a message.
+async fn apply(db: &Db, order_id: OrderId, fact: Fact) -> Result<ReservationBody, Problem> {
+    let cause = telemetry::cause(&Span::current());
+    let mut tx = db.begin().await?;
+    let news = News { order_id, fact, cause, answer: false };
+    handlers::apply(&mut tx, &[news]).await.map_err(|error| match error {
+        handlers::Error::Refused(refusal) => {
+            Problem::conflict("contradiction", "It can't be", refusal.to_string())
+        }
+        handlers::Error::Store(error) => error.into(),
+    })?;
+    tx.commit().await?;
+    let found = store::reservation(db, order_id).await?;
+    let (reservation, updated_at) = found.ok_or_else(Problem::internal)?;
+    Ok(ReservationBody::new(reservation, updated_at))
+}
+
+fn some_order(order_id: Segment) -> Result<OrderId, Problem> {
+    let order_id = order_id.ok().and_then(|Path(text)| text.parse().ok());
+    order_id.ok_or_else(|| Problem::not_found("an order's id is a UUID"))
 }
 
 /// What became of an order's goods

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::store::Db;
-use contracts::{Cause, Timestamp};
+use contracts::{Cause, Coordination, OrderId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -38,10 +38,11 @@ impl Deadlines {
             expired += orders.len();
             let overdue: Vec<_> =
                 orders.iter().map(|order| (order.id, order.traceparent.clone())).collect();
-            let mut moving = Moving::new(orders);
+            let mut moving = Moving::new(orders, self.watchers.pace);
             for (id, traceparent) in overdue {
                 let cause = Cause { message: None, traceparent };
                 moving.take(&mut tx, id, Fact::DeadlinePassed, &cause)?;
+                leave_to_a_person(&mut moving, id);
             }
             moving.save(&mut tx, &self.watchers).await?;
             tx.commit().await?;
@@ -72,6 +73,16 @@ impl Deadlines {
             if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return;
             }
+        }
+    }
+}
+
+/// Of an order that is made by calls, whoever made them is gone: what they came to isn't known, and nobody goes on with them.
+fn leave_to_a_person(moving: &mut Moving, id: OrderId) {
+    let Some(order) = moving.order(id) else { return };
+    if order.state.coordination == Coordination::Sync {
+        for step in order.state.open().collect::<Vec<_>>() {
+            moving.park(id, step, "the checkout ended in the middle of its calls".to_owned());
         }
     }
 }

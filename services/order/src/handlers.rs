@@ -23,7 +23,7 @@ contracts::incoming! {
 
 /// The service's queue, and what goes into it.
 pub(crate) const SUBSCRIPTION: Subscription =
-    Subscription { queue: "order", routing_keys: <Incoming as contracts::Incoming>::ROUTING_KEYS };
+    Subscription::to("order", <Incoming as contracts::Incoming>::ROUTING_KEYS);
 
 /// Applies facts to orders, and listings to the replica of the prices.
 #[derive(Debug)]
@@ -35,7 +35,6 @@ pub(crate) struct Facts {
 struct News {
     order_id: OrderId,
     fact: Fact,
-    name: &'static str,
     service: &'static str,
     detail: Option<String>,
 }
@@ -71,9 +70,10 @@ impl Facts {
         let mut ids: Vec<OrderId> = facts.iter().map(|(_, news)| news.order_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut moving = Moving::lock(tx, &ids).await?;
-        for (received, News { order_id, fact, name, service, detail }) in facts {
-            moving.note(Entry { order_id, fact: name, service, at: received.header.time, detail });
+        let mut moving = Moving::lock(tx, &ids, self.watchers.pace).await?;
+        for (received, News { order_id, fact, service, detail }) in facts {
+            let at = received.header.time;
+            moving.note(Entry { order_id, fact: fact.as_str(), service, at, detail });
             moving.take(tx, order_id, fact, &received.cause())?;
         }
         Ok(moving.save(tx, &self.watchers).await?)
@@ -91,40 +91,36 @@ impl From<moving::Error> for Failure {
 
 /// What a message says of an order, or of a product.
 fn news(message: &Incoming) -> Result<News, &ProductListed> {
-    let payment = |order_id, state, name, detail| News {
+    let payment = |order_id, state, detail| News {
         order_id,
         fact: Fact::Payment(state),
-        name,
         service: "payment",
         detail,
     };
-    let stock = |order_id, state, name, detail| News {
+    let stock = |order_id, state, detail| News {
         order_id,
         fact: Fact::Stock(state),
-        name,
         service: "inventory",
         detail,
     };
     Ok(match message {
         Incoming::ProductListed(product) => return Err(product),
-        Incoming::PaymentTaken(e) => payment(e.order_id, Payment::Taken, "PaymentTaken", None),
+        Incoming::PaymentTaken(e) => payment(e.order_id, Payment::Taken, None),
         Incoming::PaymentDeclined(e) => {
-            payment(e.order_id, Payment::Declined, "PaymentDeclined", Some(e.reason.clone()))
+            payment(e.order_id, Payment::Declined, Some(e.reason.clone()))
         }
-        Incoming::PaymentRefunded(e) => {
-            payment(e.order_id, Payment::Refunded, "PaymentRefunded", None)
-        }
-        Incoming::PaymentVoided(e) => payment(e.order_id, Payment::Voided, "PaymentVoided", None),
-        Incoming::StockReserved(e) => stock(e.order_id, Stock::Reserved, "StockReserved", None),
+        Incoming::PaymentRefunded(e) => payment(e.order_id, Payment::Refunded, None),
+        Incoming::PaymentVoided(e) => payment(e.order_id, Payment::Voided, None),
+        Incoming::StockReserved(e) => stock(e.order_id, Stock::Reserved, None),
         Incoming::StockRejected(e) => {
             let missing: Vec<String> = e
                 .shortages
                 .iter()
                 .map(|s| format!("{} of {} {}", s.available, s.wanted, s.sku))
                 .collect();
-            stock(e.order_id, Stock::Rejected, "StockRejected", Some(missing.join(", ")))
+            stock(e.order_id, Stock::Rejected, Some(missing.join(", ")))
         }
-        Incoming::StockReleased(e) => stock(e.order_id, Stock::Released, "StockReleased", None),
+        Incoming::StockReleased(e) => stock(e.order_id, Stock::Released, None),
     })
 }
 

@@ -3,6 +3,8 @@
 mod cancel;
 mod checkout;
 mod keys;
+mod saga;
+mod sync;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +13,7 @@ use ::store::Db;
 use runtime::Metrics;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{checkout::Coupons, moving::Watchers, placing::Placing};
+use crate::{calls::Callees, checkout::Coupons, moving::Watchers, placing::Placing};
 
 pub(crate) use keys::{InUse, KeysInUse};
 
@@ -20,6 +22,7 @@ pub(crate) struct Shop {
     pub(crate) db: Db,
     pub(crate) placing: Placing,
     pub(crate) coupons: Coupons,
+    pub(crate) callees: Callees,
     pub(crate) watchers: Watchers,
     pub(crate) plumbing: Metrics,
     pub(crate) keys: KeysInUse,
@@ -33,5 +36,9 @@ pub(crate) fn api(shop: Shop) -> OpenApiRouter {
         .routes(routes!(checkout::checkout))
         .routes(routes!(view::order))
         .routes(routes!(cancel::cancel))
+        .routes(routes!(saga::list))
+        .routes(routes!(saga::show))
+        .routes(routes!(saga::retry))
+        .routes(routes!(saga::resolve))
         .with_state(Arc::new(shop))
 }

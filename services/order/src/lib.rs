@@ -3,16 +3,18 @@
 //! A checkout commits one order and announces one fact; what the other services make of it comes back as
 //! facts, in any order and any number of times.
 
+mod calls;
 mod checkout;
 mod config;
 mod deadline;
 mod handlers;
 mod http;
-mod machine;
+pub mod machine;
 mod metrics;
 mod moving;
 mod order;
 mod placing;
+mod saga;
 mod store;
 mod waiting;
 
@@ -42,19 +44,22 @@ pub async fn run(
         Service::open(handlers::SUBSCRIPTION, &config.plumbing, migrations, shutdown.clone())
             .await?;
     let metrics = metrics::Orders::register(&service.metrics);
-    let watchers = moving::Watchers { waiters: waiting::Waiters::default(), metrics };
-    let (placing, writer) =
-        placing::start(service.db.clone(), watchers.metrics.clone(), service.crash.clone());
+    let (waiters, pace) = (waiting::Waiters::default(), config.pace());
+    let watchers = moving::Watchers { waiters, metrics, pace };
+    let (placing, writer) = placing::start(service.db.clone(), &watchers, service.crash.clone());
 
     service.spawn("checkout writer", writer.run(shutdown.clone()));
     service.subscribe(Local(handlers::Facts { watchers: watchers.clone() }));
     let deadlines = deadline::Deadlines { db: service.db.clone(), watchers: watchers.clone() };
-    service.spawn("deadlines", deadlines.run(shutdown));
+    service.spawn("deadlines", deadlines.run(shutdown.clone()));
+    let sagas = saga::Sagas { db: service.db.clone(), watchers: watchers.clone() };
+    service.spawn("sagas", sagas.run(shutdown));
 
     let api = http::api(http::Shop {
         db: service.db.clone(),
         placing,
         coupons: checkout::Coupons::new(&config.payment, config.coupon_timeout)?,
+        callees: calls::Callees::new(&config)?,
         watchers,
         plumbing: service.metrics.clone(),
         keys: http::KeysInUse::default(),

@@ -1,12 +1,17 @@
-//! The choreographed order as a state machine: pure, exhaustive, and indifferent to the order in which facts arrive.
+//! An order as a state machine: pure, exhaustive, and indifferent to the order in which facts arrive.
 //!
-//! What is known of the payment and of the stock only ever grows; the order's status follows from it.
+//! What is known of the payment and of the stock only ever grows. What follows from it depends on who coordinates: one file
+//! for each.
 
-use contracts::Cancellation;
+mod choreography;
+mod orchestration;
+mod sync;
+
+use contracts::{Cancellation, Coordination};
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Status {
+pub enum Status {
     /// Accepted; payment and inventory are at work.
     Placed,
     /// Paid and reserved.
@@ -17,7 +22,7 @@ pub(crate) enum Status {
 
 /// What is known of the payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Payment {
+pub enum Payment {
     /// Nothing yet.
     Unknown,
     /// The card was charged.
@@ -32,7 +37,7 @@ pub(crate) enum Payment {
 
 /// What is known of the goods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Stock {
+pub enum Stock {
     /// Nothing yet.
     Unknown,
     /// All lines are put aside.
@@ -45,18 +50,37 @@ pub(crate) enum Stock {
 
 /// An order's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct State {
+pub struct State {
+    /// Who coordinates.
+    pub coordination: Coordination,
     /// Where it stands.
-    pub(crate) status: Status,
+    pub status: Status,
     /// What is known of the payment.
-    pub(crate) payment: Payment,
+    pub payment: Payment,
     /// What is known of the goods.
-    pub(crate) stock: Stock,
+    pub stock: Stock,
+    /// A person has declared that what could not be undone is dealt with.
+    pub resolved: bool,
+}
+
+/// Something that the order service has another service do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Inventory puts the goods aside.
+    ReserveStock,
+    /// Payment charges the card.
+    ChargeCard,
+    /// Payment gives back what was charged, if anything was.
+    RefundPayment,
+    /// Inventory puts the goods back, if they were put aside.
+    ReleaseStock,
+    /// Inventory takes the goods off its books. Only where nobody hears of the confirmation by an event.
+    ShipStock,
 }
 
 /// What can happen to an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Fact {
+pub enum Fact {
     /// Payment says what became of the charge.
     Payment(Payment),
     /// Inventory says what became of the goods.
@@ -65,23 +89,39 @@ pub(crate) enum Fact {
     CancelRequested,
     /// Its time is up.
     DeadlinePassed,
+    /// Whoever was asked to do something has not answered in time. It is possibly done.
+    StepTimedOut,
+    /// Every call that the order needs has succeeded.
+    CallsDone,
+    /// A call has failed, or was refused.
+    CallFailed(Cancellation),
+    /// A person has dealt with what could not be undone.
+    Resolved,
 }
 
 /// What a fact leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
+pub struct Transition {
     /// The state afterwards.
-    pub(crate) state: State,
+    pub state: State,
     /// What has just been decided, to be announced; none when nothing was.
-    pub(crate) decided: Option<Status>,
+    pub decided: Option<Status>,
+    /// What another service is to be told to do now.
+    pub ask: Option<Step>,
 }
 
 /// Why a fact is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// The customer can't cancel what is confirmed.
     #[error("the order is confirmed, and can't be cancelled any more")]
     TooLate,
+    /// The customer can't cancel what is still being answered.
+    #[error("the order's checkout is still being answered")]
+    InProgress,
+    /// Only what is cancelled, and not undone yet, can be resolved.
+    #[error("nothing of this order waits to be undone")]
+    NothingToResolve,
     /// It can't be true together with what is known: somebody's books are wrong, and a person must look.
     #[error("{fact:?} contradicts {state:?}")]
     Contradiction {
@@ -94,18 +134,25 @@ pub(crate) enum Refused {
 
 impl State {
     /// A new order.
-    pub(crate) const PLACED: Self =
-        Self { status: Status::Placed, payment: Payment::Unknown, stock: Stock::Unknown };
+    #[must_use]
+    pub const fn placed(coordination: Coordination) -> Self {
+        Self {
+            coordination,
+            status: Status::Placed,
+            payment: Payment::Unknown,
+            stock: Stock::Unknown,
+            resolved: false,
+        }
+    }
 
     /// Whether nothing is left to happen: confirmed, or cancelled with everything undone.
     #[must_use]
-    pub(crate) const fn is_settled(self) -> bool {
+    pub const fn is_settled(self) -> bool {
         match self.status {
             Status::Placed => false,
             Status::Confirmed => true,
             Status::Cancelled(_) => {
-                matches!(self.payment, Payment::Declined | Payment::Refunded | Payment::Voided)
-                    && matches!(self.stock, Stock::Rejected | Stock::Released)
+                self.resolved || (self.payment.is_undone() && self.stock.is_undone())
             }
         }
     }
@@ -114,36 +161,88 @@ impl State {
     ///
     /// # Errors
     /// When the fact is refused; the state is then as it was.
-    pub(crate) fn step(self, fact: Fact) -> Result<Step, Refused> {
+    pub fn take(self, fact: Fact) -> Result<Transition, Refused> {
+        if fact == Fact::Resolved {
+            return self.resolve();
+        }
+        match self.coordination {
+            Coordination::Choreography => choreography::take(self, fact),
+            Coordination::Orchestration => orchestration::take(self, fact),
+            Coordination::Sync => sync::take(self, fact),
+        }
+    }
+
+    /// What others were told to do, and have not answered yet: what was last asked in a saga; in an order that was cancelled in the
+    /// middle of its calls, what is not known to be undone.
+    pub fn open(self) -> impl Iterator<Item = Step> {
+        match self.coordination {
+            Coordination::Choreography => [None, None],
+            Coordination::Orchestration => [orchestration::awaited(self), None],
+            Coordination::Sync => sync::not_undone(self),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    const fn resolve(self) -> Result<Transition, Refused> {
+        match self.status {
+            Status::Cancelled(_) if !self.is_settled() => {
+                Ok(Transition { state: Self { resolved: true, ..self }, decided: None, ask: None })
+            }
+            Status::Placed | Status::Confirmed | Status::Cancelled(_) => {
+                Err(Refused::NothingToResolve)
+            }
+        }
+    }
+
+    /// What is known after a fact.
+    fn learn(self, fact: Fact) -> Result<Self, Refused> {
         let contradiction = Refused::Contradiction { state: self, fact };
-        let known = match fact {
+        match fact {
             Fact::Payment(news) => {
-                Self { payment: self.payment.learn(news).ok_or(contradiction)?, ..self }
+                let payment = self.payment.learn(news).ok_or(contradiction)?;
+                Ok(Self { payment, ..self })
             }
             Fact::Stock(news) => {
-                Self { stock: self.stock.learn(news).ok_or(contradiction)?, ..self }
+                let stock = self.stock.learn(news).ok_or(contradiction)?;
+                Ok(Self { stock, ..self })
             }
-            Fact::CancelRequested | Fact::DeadlinePassed => self,
-        };
-        let decided = match (known.status, fact) {
+            Fact::CancelRequested
+            | Fact::DeadlinePassed
+            | Fact::StepTimedOut
+            | Fact::CallsDone
+            | Fact::CallFailed(_)
+            | Fact::Resolved => Ok(self),
+        }
+    }
+
+    /// What follows where the order is decided on by what the others announce, whoever told them to: what has just been decided.
+    fn decide(self, known: Self, fact: Fact) -> Result<Option<Status>, Refused> {
+        let contradiction = Refused::Contradiction { state: self, fact };
+        match (known.status, fact) {
             (Status::Placed, Fact::CancelRequested) => {
-                Some(Status::Cancelled(Cancellation::Customer))
+                Ok(Some(Status::Cancelled(Cancellation::Customer)))
             }
             (Status::Placed, Fact::DeadlinePassed) => {
-                Some(Status::Cancelled(Cancellation::Deadline))
+                Ok(Some(Status::Cancelled(Cancellation::Deadline)))
+            }
+            (Status::Placed, Fact::StepTimedOut) => {
+                Ok(Some(Status::Cancelled(Cancellation::NoAnswer)))
             }
             (Status::Placed, Fact::Payment(_) | Fact::Stock(_)) => {
-                known.conclude().ok_or(contradiction)?
+                known.conclude().ok_or(contradiction)
             }
-            (Status::Confirmed, Fact::CancelRequested) => return Err(Refused::TooLate),
+            (Status::Confirmed, Fact::CancelRequested) => Err(Refused::TooLate),
             // Undone without a cancellation: nobody was told to.
             (Status::Confirmed, Fact::Payment(_) | Fact::Stock(_)) if known != self => {
-                return Err(contradiction);
+                Err(contradiction)
             }
-            (Status::Confirmed, _) | (Status::Cancelled(_), _) => None,
-        };
-        let state = Self { status: decided.unwrap_or(known.status), ..known };
-        Ok(Step { state, decided })
+            // Nobody makes calls for these.
+            (_, Fact::CallsDone | Fact::CallFailed(_)) => Err(contradiction),
+            (Status::Placed, Fact::Resolved) | (Status::Confirmed | Status::Cancelled(_), _) => {
+                Ok(None)
+            }
+        }
     }
 
     /// What a placed order comes to, now that this is known: `Some(None)` while it is open, none when it can't be.
@@ -155,6 +254,31 @@ impl State {
             // Undone before it was cancelled: nobody was told to.
             (Payment::Refunded | Payment::Voided, _) | (_, Stock::Released) => None,
             (Payment::Unknown, _) | (_, Stock::Unknown) => Some(None),
+        }
+    }
+}
+
+impl Payment {
+    /// Whether no money is kept, for certain.
+    const fn is_undone(self) -> bool {
+        matches!(self, Self::Declined | Self::Refunded | Self::Voided)
+    }
+}
+
+impl Stock {
+    /// Whether no goods are kept aside, for certain.
+    const fn is_undone(self) -> bool {
+        matches!(self, Self::Rejected | Self::Released)
+    }
+}
+
+impl Step {
+    /// Whether it undoes something. Then it is asked for again and again; what does something, only once.
+    #[must_use]
+    pub const fn is_compensation(self) -> bool {
+        match self {
+            Self::ReserveStock | Self::ChargeCard | Self::ShipStock => false,
+            Self::RefundPayment | Self::ReleaseStock => true,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus_client::metrics::{
     counter::Counter,
     family::Family,
+    gauge::Gauge,
     histogram::{Histogram, exponential_buckets},
 };
 use prometheus_client::registry::Unit;
@@ -21,6 +22,8 @@ pub(crate) struct Orders {
     reached: Family<Labels, Counter>,
     /// From the placing to the settlement.
     settled: Histogram,
+    /// Steps that a person should look at.
+    parked: Gauge,
 }
 
 impl Orders {
@@ -29,6 +32,7 @@ impl Orders {
             reached: Family::default(),
             // 5 ms to 80 s.
             settled: Histogram::new(exponential_buckets(0.005, 2.0, 15)),
+            parked: Gauge::default(),
         };
         let o = orders.clone();
         metrics.with_registry(|registry| {
@@ -39,12 +43,21 @@ impl Orders {
                 Unit::Seconds,
                 o.settled,
             );
+            registry.register(
+                "shop_saga_parked_steps",
+                "What could not be undone or done so far, and a person should look at",
+                o.parked,
+            );
         });
         orders
     }
 
     pub(crate) fn count(&self, status: Status) {
         self.reached.get_or_create(&vec![("status", status.as_str())]).inc();
+    }
+
+    pub(crate) fn parked(&self, steps: u64) {
+        self.parked.set(steps.cast_signed());
     }
 
     pub(crate) fn settled(&self, order: &Order) {

@@ -1,17 +1,46 @@
-//! Moving orders on: the machine's steps, what they announce and what they leave in the timeline, saved in one transaction.
+//! Moving orders on: the machine's transitions, what they announce and ask for, and what they leave in the timeline and in the
+//! saga's history, saved in one transaction.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ::store::Tx;
-use contracts::{Cause, OrderId, Timestamp};
+use contracts::{
+    Cause, ChargeCard, Coordination, OrderId, RefundPayment, ReleaseStock, ReserveStock, Timestamp,
+};
+use runtime::telemetry;
 
 use crate::{
-    machine::{Fact, Refused, Status},
+    machine::{Fact, Refused, Status, Step},
     metrics::Orders,
     order::{Entry, Order},
-    store,
+    store::{
+        self,
+        steps::{self, Answered, Asked, Kept},
+    },
     waiting::Waiters,
 };
+
+/// How long others may take, and when they are asked again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// A step of a saga that isn't answered by then is given up.
+    pub(crate) step_timeout: Duration,
+    /// What undoes a step is asked for again after this; the pause doubles with each time.
+    pub(crate) compensation_retry: Duration,
+    /// The longest pause.
+    pub(crate) compensation_retry_max: Duration,
+}
+
+impl Pace {
+    /// When a step is due that was asked for so many times.
+    pub(crate) fn due(&self, step: Step, attempt: u32, now: Timestamp) -> Timestamp {
+        if !step.is_compensation() {
+            return now + self.step_timeout;
+        }
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        now + self.compensation_retry.saturating_mul(doubled).min(self.compensation_retry_max)
+    }
+}
 
 /// Locked orders that are being moved on.
 pub(crate) struct Moving {
@@ -19,6 +48,9 @@ pub(crate) struct Moving {
     entries: Vec<Entry>,
     decided: Vec<Status>,
     settled: Vec<OrderId>,
+    asked: Vec<Asked>,
+    answered: Vec<Answered>,
+    pace: Pace,
 }
 
 /// Why an order could not be moved on.
@@ -32,23 +64,31 @@ pub(crate) enum Error {
     Store(#[from] ::store::Error),
 }
 
-/// Who is told of it after the commit.
+/// Who is told of it after the commit, and how long others may take for what they are asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Watchers {
     pub(crate) waiters: Waiters,
     pub(crate) metrics: Orders,
+    pub(crate) pace: Pace,
 }
 
 impl Moving {
     /// Locks the orders with these ids.
-    pub(crate) async fn lock(tx: &mut Tx, ids: &[OrderId]) -> ::store::Result<Self> {
-        Ok(Self::new(store::lock_orders(tx, ids).await?))
+    pub(crate) async fn lock(tx: &mut Tx, ids: &[OrderId], pace: Pace) -> ::store::Result<Self> {
+        Ok(Self::new(store::lock_orders(tx, ids).await?, pace))
     }
 
     /// Orders that are locked already.
-    pub(crate) fn new(locked: Vec<Order>) -> Self {
-        let orders = locked.into_iter().map(|order| (order.id, order)).collect();
-        Self { orders, entries: Vec::new(), decided: Vec::new(), settled: Vec::new() }
+    pub(crate) fn new(locked: Vec<Order>, pace: Pace) -> Self {
+        Self {
+            orders: locked.into_iter().map(|order| (order.id, order)).collect(),
+            entries: Vec::new(),
+            decided: Vec::new(),
+            settled: Vec::new(),
+            asked: Vec::new(),
+            answered: Vec::new(),
+            pace,
+        }
     }
 
     /// One of the orders as it is now.
@@ -61,7 +101,19 @@ impl Moving {
         self.entries.push(entry);
     }
 
-    /// Takes a fact: announces what it decides, which is led to by `cause`.
+    /// Leaves a step, which nobody will try again by itself, for a person to look at.
+    pub(crate) fn park(&mut self, id: OrderId, step: Step, error: String) {
+        let at = Timestamp::now();
+        self.asked.push(Asked { order_id: id, step, at, due_at: None, error: Some(error) });
+    }
+
+    /// Notes that a step is done that no fact speaks of.
+    pub(crate) fn answer(&mut self, id: OrderId, step: Step, answer: &str) {
+        let (answer, at) = (answer.to_owned(), Timestamp::now());
+        self.answered.push(Answered { order_id: id, step, answer, at });
+    }
+
+    /// Takes a fact: announces what it decides and asks for what follows, all led to by `cause`.
     ///
     /// # Errors
     /// When there is no such order, or the machine refuses the fact.
@@ -73,34 +125,56 @@ impl Moving {
         cause: &Cause,
     ) -> Result<(), Error> {
         let order = self.orders.get_mut(&id).ok_or(Error::Unknown(id))?;
-        let step = order.state.step(fact)?;
-        order.state = step.state;
-        let now = Timestamp::now();
-        match step.decided {
-            Some(Status::Confirmed) => {
-                tx.publish(&order.confirmed(), cause)?;
-                self.entries.push(order.entry("OrderConfirmed", now, None));
-            }
-            Some(Status::Cancelled(reason)) => {
-                tx.publish(&order.cancelled(reason), cause)?;
-                let detail = Some(reason.as_str().to_owned());
-                self.entries.push(order.entry("OrderCancelled", now, detail));
-            }
-            Some(Status::Placed) | None => {}
+        let open: Vec<Step> = order.state.open().collect();
+        let transition = order.state.take(fact)?;
+        order.state = transition.state;
+        let at = Timestamp::now();
+        for step in open.into_iter().filter(|step| !transition.state.open().any(|s| s == *step)) {
+            let answer = fact.as_str().to_owned();
+            self.answered.push(Answered { order_id: id, step, answer, at });
         }
-        self.decided.extend(step.decided);
+        if let Some(decided) = transition.decided {
+            announce(tx, order, decided, cause)?;
+            self.entries.extend(decision(order, decided, at));
+            self.decided.push(decided);
+        }
+        if let Some(step) = transition.ask {
+            send(tx, order, step, cause)?;
+            let due_at = Some(self.pace.due(step, 1, at));
+            self.asked.push(Asked { order_id: id, step, at, due_at, error: None });
+        }
         if order.state.is_settled() && order.settled_at.is_none() {
-            order.settled_at = Some(now);
+            order.settled_at = Some(at);
             self.settled.push(id);
         }
         Ok(())
     }
 
-    /// Writes the orders and their timelines. After the commit, the watchers are told.
+    /// Takes a person's word that what could not be undone is dealt with.
+    ///
+    /// # Errors
+    /// When there is no such order, or nothing of it waits to be undone.
+    pub(crate) fn resolve(
+        &mut self,
+        tx: &mut Tx,
+        id: OrderId,
+        reason: &str,
+        cause: &Cause,
+    ) -> Result<(), Error> {
+        self.take(tx, id, Fact::Resolved, cause)?;
+        let order = self.orders.get_mut(&id).ok_or(Error::Unknown(id))?;
+        order.resolution = Some(reason.to_owned());
+        self.entries.push(order.entry("Resolved", Timestamp::now(), Some(reason.to_owned())));
+        Ok(())
+    }
+
+    /// Writes the orders, their timelines and their steps. After the commit, the watchers are told.
     pub(crate) async fn save(self, tx: &mut Tx, watchers: &Watchers) -> ::store::Result<()> {
         let orders: Vec<&Order> = self.orders.values().collect();
         store::save_states(tx, &orders).await?;
         store::add_entries(tx, &self.entries).await?;
+        steps::ask(tx, &self.asked).await?;
+        let ended = steps::answer(tx, &self.answered).await?;
         let watchers = watchers.clone();
         tx.on_commit(move || {
             for status in &self.decided {
@@ -109,8 +183,75 @@ impl Moving {
             for order in self.settled.iter().filter_map(|id| self.orders.get(id)) {
                 watchers.metrics.settled(order);
             }
+            for step in &ended {
+                record(step, self.orders.get(&step.order_id));
+            }
             watchers.waiters.wake(&self.settled);
         });
         Ok(())
     }
+}
+
+/// Announces what was decided. Who coordinates by calls has told everybody already.
+fn announce(tx: &mut Tx, order: &Order, decided: Status, cause: &Cause) -> ::store::Result<()> {
+    match (order.state.coordination, decided) {
+        (Coordination::Sync, _) | (_, Status::Placed) => Ok(()),
+        (_, Status::Confirmed) => tx.publish(&order.confirmed(), cause).map(drop),
+        (_, Status::Cancelled(reason)) => tx.publish(&order.cancelled(reason), cause).map(drop),
+    }
+}
+
+/// What the timeline says of a decision.
+fn decision(order: &Order, decided: Status, at: Timestamp) -> Option<Entry> {
+    match decided {
+        Status::Placed => None,
+        Status::Confirmed => Some(order.entry("OrderConfirmed", at, None)),
+        Status::Cancelled(reason) => {
+            Some(order.entry("OrderCancelled", at, Some(reason.as_str().to_owned())))
+        }
+    }
+}
+
+/// Sends the command of a step to who carries it out.
+///
+/// # Errors
+/// When it can't be written, or the card isn't known any more.
+pub(crate) fn send(tx: &mut Tx, order: &Order, step: Step, cause: &Cause) -> ::store::Result<()> {
+    let order_id = order.id;
+    match step {
+        Step::ReserveStock => {
+            tx.send(&ReserveStock { order_id, lines: order.lines.clone() }, cause)
+        }
+        Step::ChargeCard => {
+            let card_token = order.card_token.clone().ok_or_else(|| {
+                ::store::Error::Value(format!("the card of order {order_id} is not kept"))
+            })?;
+            tx.send(&ChargeCard { order_id, amount: order.total.clone(), card_token }, cause)
+        }
+        Step::RefundPayment => {
+            tx.send(&RefundPayment { order_id, amount: order.total.clone() }, cause)
+        }
+        Step::ReleaseStock => tx.send(&ReleaseStock { order_id }, cause),
+        // Inventory hears of the confirmation.
+        Step::ShipStock => return Ok(()),
+    }
+    .map(drop)
+}
+
+/// The step as a span of its order's trace, from its first asking to its answer.
+fn record(step: &Kept, order: Option<&Order>) {
+    let Some(traceparent) = order.and_then(|order| order.traceparent.as_deref()) else { return };
+    let end = step.answered_at.unwrap_or_default();
+    let answer = step.answer.clone().unwrap_or_default();
+    telemetry::record_step(&telemetry::Took {
+        traceparent,
+        name: format!("saga {}", step.step.as_str()),
+        from: step.asked_at,
+        to: end,
+        attributes: vec![
+            ("shop.saga.step", step.step.as_str().to_owned()),
+            ("shop.saga.attempts", step.attempt.to_string()),
+            ("shop.saga.answer", answer),
+        ],
+    });
 }

@@ -1,10 +1,11 @@
 //! An order as it is kept, and the events that announce what became of it.
 
 use contracts::{
-    Cancellation, Customer, Line, Money, OrderCancelled, OrderConfirmed, OrderId, Timestamp,
+    Cancellation, Coordination, Customer, Line, Money, OrderCancelled, OrderConfirmed, OrderId,
+    Timestamp,
 };
 
-use crate::machine::{Payment, State, Status, Stock};
+use crate::machine::{Fact, Payment, State, Status, Step, Stock};
 
 /// An order.
 #[derive(Debug, Clone)]
@@ -15,9 +16,13 @@ pub(crate) struct Order {
     pub(crate) lines: Vec<Line>,
     pub(crate) total: Money,
     pub(crate) coupon: Option<String>,
+    /// The card's opaque token, for as long as the saga may need it.
+    pub(crate) card_token: Option<String>,
     pub(crate) placed_at: Timestamp,
     pub(crate) deadline_at: Timestamp,
     pub(crate) settled_at: Option<Timestamp>,
+    /// Why a person has declared it settled, if one has.
+    pub(crate) resolution: Option<String>,
     /// The trace of its checkout, for what happens without a message or a request: the deadline.
     pub(crate) traceparent: Option<String>,
 }
@@ -51,6 +56,7 @@ impl Order {
             lines: self.lines.clone(),
             total: self.total.clone(),
             reason,
+            coordination: self.state.coordination,
         }
     }
 
@@ -83,6 +89,7 @@ impl Status {
             Cancellation::StockRejected,
             Cancellation::Customer,
             Cancellation::Deadline,
+            Cancellation::NoAnswer,
         ];
         match (status, reason) {
             ("placed", None) => Some(Self::Placed),
@@ -91,6 +98,59 @@ impl Status {
                 reasons.into_iter().find(|r| r.as_str() == reason).map(Self::Cancelled)
             }
             _ => None,
+        }
+    }
+}
+
+/// The coordination of this name.
+pub(crate) fn coordination(text: &str) -> Option<Coordination> {
+    [Coordination::Choreography, Coordination::Orchestration, Coordination::Sync]
+        .into_iter()
+        .find(|coordination| coordination.as_str() == text)
+}
+
+impl Step {
+    const ALL: [Self; 5] = [
+        Self::ReserveStock,
+        Self::ChargeCard,
+        Self::RefundPayment,
+        Self::ReleaseStock,
+        Self::ShipStock,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReserveStock => "reserve_stock",
+            Self::ChargeCard => "charge_card",
+            Self::RefundPayment => "refund_payment",
+            Self::ReleaseStock => "release_stock",
+            Self::ShipStock => "ship_stock",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.as_str() == text)
+    }
+}
+
+impl Fact {
+    /// What it is called in a timeline and in a saga's history.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payment(Payment::Unknown) | Self::Stock(Stock::Unknown) => "Unknown",
+            Self::Payment(Payment::Taken) => "PaymentTaken",
+            Self::Payment(Payment::Declined) => "PaymentDeclined",
+            Self::Payment(Payment::Refunded) => "PaymentRefunded",
+            Self::Payment(Payment::Voided) => "PaymentVoided",
+            Self::Stock(Stock::Reserved) => "StockReserved",
+            Self::Stock(Stock::Rejected) => "StockRejected",
+            Self::Stock(Stock::Released) => "StockReleased",
+            Self::CancelRequested => "given up: cancelled",
+            Self::DeadlinePassed => "given up: deadline",
+            Self::StepTimedOut => "given up: no answer",
+            Self::CallsDone => "done",
+            Self::CallFailed(_) => "failed",
+            Self::Resolved => "resolved",
         }
     }
 }

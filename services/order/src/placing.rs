@@ -3,7 +3,7 @@
 //! One commit per checkout would cap the service at what the disk can flush; waiting for company would slow a
 //! lone customer down. So one writer takes whatever has arrived, however much that is.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ::store::{Db, Result, Tx, idempotency::Answer};
 use contracts::{Cause, Coordination, OrderPlaced, Timestamp};
@@ -11,7 +11,17 @@ use runtime::CrashPoint;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{http::InUse, machine::Status, metrics::Orders, order::Order, store};
+use crate::{
+    http::InUse,
+    machine::Status,
+    metrics::Orders,
+    moving::{self, Pace, Watchers},
+    order::Order,
+    store::{
+        self,
+        steps::{self, Asked},
+    },
+};
 
 /// Checkouts that may wait for the writer; more are refused at once.
 const WAITING: usize = 1_024;
@@ -24,6 +34,7 @@ const BATCH: usize = 128;
 /// A checkout to be written.
 pub(crate) struct Placement {
     pub(crate) order: Order,
+    /// For whoever charges it: in the messages, and in the order only as long as its saga needs it.
     pub(crate) card_token: String,
     pub(crate) cause: Cause,
     pub(crate) keyed: Option<KeyedPlacement>,
@@ -32,7 +43,7 @@ pub(crate) struct Placement {
 /// What a placement with an idempotency key has beside.
 pub(crate) struct KeyedPlacement {
     /// The key, in use until the placement is written, also when its client has gone away.
-    pub(crate) in_use: InUse,
+    pub(crate) in_use: Arc<InUse>,
     /// The answer that is kept for it.
     pub(crate) answer: Answer,
 }
@@ -88,14 +99,16 @@ pub(crate) struct Placing(mpsc::Sender<Request>);
 pub(crate) struct Writer {
     db: Db,
     metrics: Orders,
+    pace: Pace,
     crash: CrashPoint,
     requests: mpsc::Receiver<Request>,
 }
 
 /// A writer, and where to hand checkouts in.
-pub(crate) fn start(db: Db, metrics: Orders, crash: CrashPoint) -> (Placing, Writer) {
+pub(crate) fn start(db: Db, watchers: &Watchers, crash: CrashPoint) -> (Placing, Writer) {
     let (sender, requests) = mpsc::channel(WAITING);
-    (Placing(sender), Writer { db, metrics, crash, requests })
+    let (metrics, pace) = (watchers.metrics.clone(), watchers.pace);
+    (Placing(sender), Writer { db, metrics, pace, crash, requests })
 }
 
 impl Placing {
@@ -184,7 +197,7 @@ impl Writer {
             .collect();
         let fresh: Vec<&Placement> =
             placements.iter().zip(&is_new).filter(|(_, new)| **new).map(|(p, _)| p).collect();
-        insert(&mut tx, &fresh).await?;
+        insert(&mut tx, &fresh, self.pace).await?;
         self.crash.pass("before_commit");
         tx.commit().await?;
         let mut outcomes = Vec::with_capacity(placements.len());
@@ -218,24 +231,33 @@ fn refuse(answers: Vec<oneshot::Sender<Result<Placed, Error>>>, error: Error) ->
     there
 }
 
-/// Writes new orders, their first timeline entries, and the events that announce them.
-async fn insert(tx: &mut Tx, placements: &[&Placement]) -> Result<()> {
+/// Writes new orders, their first timeline entries, and what makes the others begin.
+async fn insert(tx: &mut Tx, placements: &[&Placement], pace: Pace) -> Result<()> {
     let orders: Vec<&Order> = placements.iter().map(|placement| &placement.order).collect();
     store::insert_orders(tx, &orders).await?;
     let entries: Vec<_> =
         orders.iter().map(|order| order.entry("OrderPlaced", order.placed_at, None)).collect();
     store::add_entries(tx, &entries).await?;
+    let mut asked = Vec::new();
     for Placement { order, card_token, cause, .. } in placements {
+        if order.state.coordination == Coordination::Sync {
+            continue;
+        }
         let event = OrderPlaced {
             order_id: order.id,
             customer: order.customer.clone(),
             lines: order.lines.clone(),
             total: order.total.clone(),
             card_token: card_token.clone(),
-            coordination: Coordination::Choreography,
+            coordination: order.state.coordination,
             placed_at: Timestamp::from_micros(order.placed_at.as_micros()),
         };
         tx.publish(&event, cause)?;
+        for step in order.state.open() {
+            moving::send(tx, order, step, cause)?;
+            let (at, due_at) = (order.placed_at, Some(pace.due(step, 1, order.placed_at)));
+            asked.push(Asked { order_id: order.id, step, at, due_at, error: None });
+        }
     }
-    Ok(())
+    steps::ask(tx, &asked).await
 }

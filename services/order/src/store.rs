@@ -1,12 +1,13 @@
 //! Every SQL statement of the order service.
 
 mod rows;
+pub(crate) mod steps;
 
 use contracts::{Line, Money, OrderId, ProductListed, Timestamp};
 use store::{Db, Result, Tx};
 
 use crate::order::{Entry, Order};
-use rows::{COLUMNS, OrderRow};
+use rows::{COLUMNS, OrderRow, columns};
 
 /// A product's price as this service knows it.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -93,11 +94,12 @@ pub(crate) async fn any_overdue(db: &Db, now: Timestamp) -> Result<bool> {
     Ok(db.read(sql).bind(now.as_micros()).optional::<(i32,)>().await?.is_some())
 }
 
-/// Writes the states of locked orders.
+/// Writes the states of locked orders. Of a settled one, nobody needs the card any more.
 pub(crate) async fn save_states(tx: &mut Tx, orders: &[&Order]) -> Result<()> {
     tx.execute_many(
         "UPDATE orders SET status = v.column2, reason = v.column3, payment = v.column4,
-             stock = v.column5, settled_at = v.column6
+             stock = v.column5, settled_at = v.column6, resolution = v.column7,
+             card_token = CASE WHEN v.column6 IS NULL THEN card_token END
          FROM (VALUES {}) AS v WHERE orders.order_id = v.column1",
         orders,
         |row, order| {
@@ -107,6 +109,7 @@ pub(crate) async fn save_states(tx: &mut Tx, orders: &[&Order]) -> Result<()> {
                 .bind(order.state.payment.as_str())
                 .bind(order.state.stock.as_str())
                 .bind(order.settled_at.map(Timestamp::as_micros))
+                .bind(order.resolution.clone())
         },
     )
     .await
@@ -116,10 +119,7 @@ pub(crate) async fn save_states(tx: &mut Tx, orders: &[&Order]) -> Result<()> {
 /// One order.
 pub(crate) async fn order(db: &Db, id: OrderId) -> Result<Option<Order>> {
     let row = db
-        .read(
-            "SELECT order_id, status, reason, payment, stock, customer, lines, amount, currency, coupon,
-                 placed_at, deadline_at, settled_at, traceparent FROM orders WHERE order_id = $1",
-        )
+        .read(concat!("SELECT ", columns!(), " FROM orders WHERE order_id = $1"))
         .bind(id)
         .optional::<OrderRow>()
         .await?;

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) happened: Happened,
     /// What it led to says that this was the reason.
     pub(crate) cause: Cause,
+    /// Whether whoever caused it waits to hear how the payment stands, also when they were told before.
+    pub(crate) answer: bool,
 }
 
 /// Something that is to be done about an entry, with the payment as it stood then.
@@ -120,6 +122,7 @@ fn fold(
     let mut duties = Vec::new();
     for (place, entry) in entries {
         let (after, effect) = Payment::after(payment, order_id, &entry.happened, now)?;
+        let effect = effect.or_else(|| after.state.answer().filter(|_| entry.answer));
         duties.extend(effect.map(|effect| Duty { entry: *place, effect, payment: after.clone() }));
         payment = Some(after);
     }

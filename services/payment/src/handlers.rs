@@ -1,9 +1,9 @@
 //! What the service does with the messages of its queue: an order that is placed is charged, one that is cancelled is not, or no
-//! longer.
+//! longer. Of an order that is orchestrated, the order service's commands say when.
 
 use std::{collections::HashMap, sync::Arc};
 
-use contracts::{Money, Timestamp};
+use contracts::{Coordination, Money, OrderId, Timestamp};
 use runtime::{Failure, Handler, Received};
 use store::Tx;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use crate::{
 
 contracts::incoming! {
     /// What the payment service reacts to.
-    pub enum Incoming { OrderPlaced, OrderCancelled }
+    pub enum Incoming { OrderPlaced, OrderCancelled; ChargeCard, RefundPayment }
 }
 
 /// Charges for orders through the card processor.
@@ -84,17 +84,12 @@ impl Handler for Charging {
         received: &Received<Incoming>,
         plan: Plan,
     ) -> Result<Option<Charged>, Failure> {
-        let (Incoming::OrderPlaced(order), Plan::Charge { key, amount }) =
-            (&received.message, plan)
+        let (Some(Wish::Charge { order_id, card_token, .. }), Plan::Charge { key, amount }) =
+            (Wish::of(&received.message), plan)
         else {
             return Ok(None);
         };
-        let charge = Charge {
-            key,
-            amount: &amount,
-            card_token: &order.card_token,
-            order_id: order.order_id,
-        };
+        let charge = Charge { key, amount: &amount, card_token, order_id };
         self.processor.charge(&charge).await.map(Some)
     }
 
@@ -114,30 +109,72 @@ impl Handler for Charging {
     }
 }
 
+/// What a message wants of this service: of an order that is orchestrated, the commands; else the events.
+enum Wish<'m> {
+    Charge { order_id: OrderId, total: &'m Money, card_token: &'m str },
+    Undo { order_id: OrderId, total: &'m Money, answer: bool },
+}
+
+impl<'m> Wish<'m> {
+    fn of(message: &'m Incoming) -> Option<Self> {
+        match message {
+            Incoming::OrderPlaced(order) => (order.coordination == Coordination::Choreography)
+                .then_some(Self::Charge {
+                    order_id: order.order_id,
+                    total: &order.total,
+                    card_token: &order.card_token,
+                }),
+            Incoming::OrderCancelled(order) => (order.coordination == Coordination::Choreography)
+                .then_some(Self::Undo {
+                    order_id: order.order_id,
+                    total: &order.total,
+                    answer: false,
+                }),
+            Incoming::ChargeCard(command) => Some(Self::Charge {
+                order_id: command.order_id,
+                total: &command.amount,
+                card_token: &command.card_token,
+            }),
+            Incoming::RefundPayment(command) => Some(Self::Undo {
+                order_id: command.order_id,
+                total: &command.amount,
+                answer: true,
+            }),
+        }
+    }
+}
+
 /// What a message says before anybody is asked: a cancellation has its turn later, together with its inbox row.
 fn placed(received: &Received<Incoming>) -> Option<Entry> {
-    let Incoming::OrderPlaced(order) = &received.message else { return None };
-    let happened = Happened::Placed { key: received.header.id, total: order.total.clone() };
-    Some(Entry { order_id: order.order_id, happened, cause: received.cause() })
+    let Some(Wish::Charge { order_id, total, .. }) = Wish::of(&received.message) else {
+        return None;
+    };
+    let happened = Happened::Placed { key: received.header.id, total: total.clone() };
+    Some(Entry { order_id, happened, cause: received.cause(), answer: false })
 }
 
 /// What is known after the processor was asked; nothing where there was nothing to ask.
 fn settled(received: &Received<Incoming>, charged: &Option<Charged>) -> Option<Entry> {
     let cause = received.cause();
-    let (order_id, happened) = match (&received.message, charged) {
-        (Incoming::OrderPlaced(order), Some(Charged::Succeeded { id })) => {
-            (order.order_id, Happened::ChargeSucceeded { charge_id: id.clone() })
+    match Wish::of(&received.message)? {
+        Wish::Charge { order_id, .. } => {
+            let happened = charged.as_ref()?.into();
+            Some(Entry { order_id, happened, cause, answer: false })
         }
-        (Incoming::OrderPlaced(order), Some(Charged::Declined { reason })) => {
-            (order.order_id, Happened::ChargeDeclined { reason: reason.clone() })
+        Wish::Undo { order_id, total, answer } => {
+            let happened = Happened::Cancelled { total: total.clone(), cause: cause.clone() };
+            Some(Entry { order_id, happened, cause, answer })
         }
-        (Incoming::OrderPlaced(_), None) => return None,
-        (Incoming::OrderCancelled(order), _) => {
-            let total = order.total.clone();
-            (order.order_id, Happened::Cancelled { total, cause: cause.clone() })
+    }
+}
+
+impl From<&Charged> for Happened {
+    fn from(charged: &Charged) -> Self {
+        match charged {
+            Charged::Succeeded { id } => Self::ChargeSucceeded { charge_id: id.clone() },
+            Charged::Declined { reason } => Self::ChargeDeclined { reason: reason.clone() },
         }
-    };
-    Some(Entry { order_id, happened, cause })
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +185,6 @@ mod tests {
     fn the_queue_is_bound_to_what_is_handled() {
         let subscription = contracts::subscription("payment").unwrap();
         assert_eq!(subscription.routing_keys, <Incoming as contracts::Incoming>::ROUTING_KEYS);
+        assert_eq!(<Incoming as contracts::Incoming>::OWNERS, ["payment"; 2]);
     }
 }

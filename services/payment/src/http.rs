@@ -1,4 +1,6 @@
-//! The service's HTTP interface: coupons for the checkout, payments for whoever runs the shop.
+//! The service's HTTP interface: coupons for the checkout, payments for whoever runs the shop, and charging by a call.
+
+mod calls;
 
 use axum::{
     Json,
@@ -19,6 +21,8 @@ use crate::{
     payment::{Payment, State},
     store as sql,
 };
+
+pub(crate) use calls::Payments;
 
 /// Longest code that a coupon can have, in bytes.
 const MAX_CODE: usize = 40;
@@ -96,12 +100,14 @@ struct Page {
 }
 
 /// The service's routes.
-pub(crate) fn routes(db: Db) -> OpenApiRouter {
+pub(crate) fn routes(payments: Payments) -> OpenApiRouter {
+    let db = payments.db.clone();
     OpenApiRouter::new()
         .routes(routes!(coupon))
         .routes(routes!(payment))
         .routes(routes!(reversals))
         .with_state(db)
+        .merge(calls::routes(payments))
 }
 
 /// Whether a coupon is valid, and what it takes off

@@ -42,6 +42,11 @@ pub async fn run(
 
     let to_reverse = Arc::new(Notify::new());
     service.subscribe(Charging::new(processor.clone(), to_reverse.clone()));
+    let payments = http::Payments {
+        db: service.db.clone(),
+        processor: processor.clone(),
+        to_reverse: to_reverse.clone(),
+    };
     let reversals = Reversals {
         db: service.db.clone(),
         processor,
@@ -51,7 +56,7 @@ pub async fn run(
     };
     service.spawn("reversals", reversals.run(service.shutdown.clone()));
 
-    let api = http::routes(service.db.clone());
+    let api = http::routes(payments);
     service.serve(listener, api).await
 }
 

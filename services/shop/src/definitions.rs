@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use broker::Topology;
-use contracts::{PUBLICATIONS, SUBSCRIPTIONS};
+use contracts::{PUBLICATIONS, SENDERS, SUBSCRIPTIONS};
 
 use crate::terminal::say;
 
@@ -33,8 +33,11 @@ pub(crate) struct Args {
 /// # Errors
 /// When they can't be written as JSON.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let topology =
-        Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays: args.retry_delays };
-    say(broker::definitions(&topology, PUBLICATIONS)?.trim_end());
+    let topology = Topology {
+        subscriptions: SUBSCRIPTIONS.to_vec(),
+        retry_delays: args.retry_delays,
+        history: true,
+    };
+    say(broker::definitions(&topology, PUBLICATIONS, SENDERS)?.trim_end());
     Ok(ExitCode::SUCCESS)
 }

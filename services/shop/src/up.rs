@@ -97,6 +97,7 @@ async fn erase(url: &str, retry_delays: Option<&str>) -> anyhow::Result<()> {
     let topology = broker::Topology {
         subscriptions: contracts::SUBSCRIPTIONS.to_vec(),
         retry_delays: retry_delays.map(humantime::parse_duration).collect::<Result<_, _>>()?,
+        history: true,
     };
     let broker = broker::Broker::open(url, topology).await?;
     broker.erase().await.context("emptying the broker's queues")?;

@@ -15,15 +15,17 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions},
 };
 
-const QUEUES: &[Subscription] =
-    &[Subscription { queue: "throughput", routing_keys: &["order.placed"] }];
+const QUEUES: &[Subscription] = &[Subscription::to("throughput", &["order.placed"])];
 const MESSAGES: usize = 40_000;
 
 #[tokio::main]
 async fn main() {
     let url = std::env::var("AMQP_URL").unwrap();
-    let topology =
-        Topology { subscriptions: QUEUES.to_vec(), retry_delays: vec![Duration::from_secs(1)] };
+    let topology = Topology {
+        subscriptions: QUEUES.to_vec(),
+        retry_delays: vec![Duration::from_secs(1)],
+        history: false,
+    };
     let broker = Broker::open(&format!("{url}?namespace=measure"), topology).await.unwrap();
     broker.declare().await.unwrap();
     let messages = messages();

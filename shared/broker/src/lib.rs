@@ -9,7 +9,7 @@ mod table;
 
 use std::time::Duration;
 
-use contracts::{Header, Publication, Subscription, Timestamp};
+use contracts::{Exchange, Header, Publication, Subscription, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,8 +17,8 @@ use uuid::Uuid;
 /// that restarts don't spend it.
 pub const DELIVERY_LIMIT: u32 = 50;
 
-/// The exchange of all events (for the jobs table: its name in traces).
-pub const EVENTS: &str = "shop.events";
+/// How many days an event is kept for subscribers that come later.
+pub const HISTORY_DAYS: u32 = 7;
 
 /// What must exist before messages flow. Declaring it again changes nothing.
 #[derive(Debug, Clone, Default)]
@@ -27,12 +27,16 @@ pub struct Topology {
     pub subscriptions: Vec<Subscription>,
     /// The delays that [`Verdict::Retry`] may ask for.
     pub retry_delays: Vec<Duration>,
+    /// Whether every event is kept for [`HISTORY_DAYS`], for [`Broker::recall`].
+    pub history: bool,
 }
 
-/// A message on its way to the queues that are bound to its routing key.
+/// A message on its way: an event to the queues that are bound to its routing key, a command to its owner's queue.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// What subscribers bind to, `order.placed`.
+    /// Whether it is an event or a command.
+    pub exchange: Exchange,
+    /// What subscribers bind to, `order.placed`; of a command, its owner.
     pub routing_key: String,
     /// The envelope's bytes.
     pub body: Vec<u8>,
@@ -260,6 +264,16 @@ impl Broker {
         })
     }
 
+    /// Puts the events since this time that a queue is bound to into the queue, from the history; how many. They are the same
+    /// messages, so those that were delivered already are seen to be repetitions. What is published from now on is in
+    /// the queue anyway. The queue's subscription must have the right to [read the history](Subscription::with_history).
+    ///
+    /// # Errors
+    /// When the broker is away or refuses; some may be in the queue then.
+    pub async fn recall(&self, queue: &str, since: Timestamp) -> Result<u64> {
+        on_adapter!(Adapter, &self.adapter, adapter => adapter.recall(queue, since).await)
+    }
+
     /// How much a queue holds.
     ///
     /// # Errors
@@ -297,7 +311,8 @@ impl Broker {
         on_adapter!(Adapter, &self.adapter, adapter => adapter.purge(queue, selection).await)
     }
 
-    /// Throws away every message in the queues of the topology: those that wait, those to be retried, the dead letters.
+    /// Throws away every message in the queues of the topology: those that wait, those to be retried, the dead letters; and the
+    /// history.
     ///
     /// # Errors
     /// When the broker is away or refuses.
@@ -376,7 +391,7 @@ impl History {
 }
 
 /// The definitions that make a RabbitMQ ready for programs that may declare nothing (`?declare=false` in their broker's URL):
-/// the topology, and a user per service who may publish what that service announces, and read its queue. JSON, as `load_definitions`
+/// the topology, and a user per service who may publish what that service announces and sends, and read its queue. JSON, as `load_definitions`
 /// takes it; nobody can log in until passwords are set.
 ///
 /// # Errors
@@ -384,8 +399,9 @@ impl History {
 pub fn definitions(
     topology: &Topology,
     publications: &[Publication],
+    senders: &[(&str, &str)],
 ) -> serde_json::Result<String> {
-    rabbitmq::definitions(topology, publications)
+    rabbitmq::definitions(topology, publications, senders)
 }
 
 /// A message's id, or for bytes that are no envelope one made from the bytes.

@@ -1,5 +1,5 @@
-//! RabbitMQ, 3.10 and 4.x: a topic exchange, a quorum queue per subscriber, one per retry delay, one for its dead letters, and
-//! a direct exchange between these.
+//! RabbitMQ, 3.10 and 4.x: an exchange for events and one for commands, a stream that keeps the events, a quorum queue per
+//! subscriber, one per retry delay, one for its dead letters, and a direct exchange between these.
 //!
 //! Connections are made when they are needed and made anew after any error, by a small supervisor here: publishing,
 //! looking into queues, and each consumer have their own, so that a broker that blocks publishers (memory alarm) still
@@ -13,6 +13,7 @@ mod definitions;
 mod message;
 mod outages;
 mod publish;
+mod recall;
 mod session;
 mod settings;
 mod settle;
@@ -20,7 +21,8 @@ mod topology;
 
 use std::sync::Arc;
 
-use lapin::options::QueuePurgeOptions;
+use contracts::Exchange;
+use lapin::options::{QueueDeleteOptions, QueuePurgeOptions};
 use tokio::sync::Mutex;
 
 use crate::{Depth, Error, Message, Outcome, Result, Topology};
@@ -62,13 +64,18 @@ impl RabbitMq {
     }
 
     pub(crate) async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
-        let outgoing = batch.iter().map(|message| Outgoing {
-            routing_key: &message.routing_key,
-            body: &message.body,
-            properties: message::properties_of(&message.body),
-        });
-        let outgoing: Vec<_> = outgoing.collect();
-        self.publishing.publish(&self.settings.names().events(), &outgoing).await
+        let mut outcomes = vec![Outcome::Failed("not sent".to_owned()); batch.len()];
+        for way in [Exchange::Events, Exchange::Commands] {
+            let places: Vec<usize> =
+                (0..batch.len()).filter(|place| batch[*place].exchange == way).collect();
+            let outgoing: Vec<_> = places.iter().map(|place| of(&batch[*place])).collect();
+            let published =
+                self.publishing.publish(&self.settings.names().exchange(way), &outgoing).await;
+            for (place, outcome) in places.into_iter().zip(published) {
+                outcomes[place] = outcome;
+            }
+        }
+        outcomes
     }
 
     pub(crate) fn consume(&self, queue: &str, prefetch: u16) -> Consumer {
@@ -96,11 +103,17 @@ impl RabbitMq {
         self.control
             .with_channel(ANSWER_TIMEOUT, async |channel| {
                 for queue in &queues {
-                    channel.queue_purge(name(&queue.name)?, QueuePurgeOptions::default()).await?;
+                    let name = name(&queue.name)?;
+                    if queue.is_stream() {
+                        channel.queue_delete(name, QueueDeleteOptions::default()).await?;
+                    } else {
+                        channel.queue_purge(name, QueuePurgeOptions::default()).await?;
+                    }
                 }
                 Ok(())
             })
-            .await
+            .await?;
+        self.declare().await
     }
 
     /// What keeps the connections that were asked for from being there.
@@ -112,6 +125,11 @@ impl RabbitMq {
         self.publishing.close().await;
         self.control.close().await;
     }
+}
+
+fn of(message: &Message) -> Outgoing<'_> {
+    let properties = message::properties_of(&message.body);
+    Outgoing { routing_key: &message.routing_key, body: &message.body, properties }
 }
 
 impl From<lapin::Error> for Error {

@@ -6,10 +6,11 @@
 
 mod consumer;
 mod dead;
+mod history;
 
 use std::{sync::Arc, time::Duration};
 
-use contracts::Timestamp;
+use contracts::{Exchange, Timestamp};
 use rand::RngExt as _;
 use store::Db;
 use tokio::sync::OnceCell;
@@ -56,11 +57,15 @@ impl Table {
                         include_str!("table/sqlite.sql"),
                     )
                     .await?;
+                // A command's key is its owner's queue, which no event's key is.
                 let bindings: Vec<(&str, &str)> = self
                     .topology
                     .subscriptions
                     .iter()
-                    .flat_map(|s| s.routing_keys.iter().map(|key| (s.queue, *key)))
+                    .flat_map(|s| {
+                        let commands = s.commands.then_some((s.queue, s.queue));
+                        s.routing_keys.iter().map(|key| (s.queue, *key)).chain(commands)
+                    })
                     .collect();
                 let mut tx = self.db.begin().await?;
                 tx.execute_many(
@@ -93,10 +98,18 @@ impl Table {
                 let before = deliveries.len();
                 let queues = bindings.iter().filter(|(_, key)| *key == message.routing_key);
                 deliveries.extend(queues.map(|(queue, _)| (queue, message)));
-                if deliveries.len() == before { Outcome::Unroutable } else { Outcome::Confirmed }
+                let kept = self.topology.history && message.exchange == Exchange::Events;
+                if deliveries.len() > before || kept {
+                    Outcome::Confirmed
+                } else {
+                    Outcome::Unroutable
+                }
             })
             .collect();
         let now = Timestamp::now().as_micros();
+        if self.topology.history {
+            history::keep(&mut tx, batch, now).await?;
+        }
         tx.execute_many(
             "INSERT INTO deliveries (queue, routing_key, body, due_at, times, history) VALUES {}",
             &deliveries,
@@ -148,6 +161,7 @@ impl Table {
         let mut tx = self.db.begin().await?;
         tx.query("DELETE FROM deliveries").execute().await?;
         tx.query("DELETE FROM dead_letters").execute().await?;
+        tx.query("DELETE FROM history").execute().await?;
         Ok(tx.commit().await?)
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{DecodeError, Event, Message, Timestamp};
+use crate::{DecodeError, Message, Timestamp};
 
 /// The media type of an envelope's bytes.
 pub(crate) const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -88,31 +88,31 @@ impl Envelope {
     /// The media type of [`to_bytes`](Self::to_bytes).
     pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-    /// Puts an event into its envelope.
+    /// Puts a message into its envelope.
     ///
     /// # Errors
-    /// When the event can't be written as JSON (a map with keys that are no strings).
-    pub fn new<E: Event>(
-        event: &E,
+    /// When the message can't be written as JSON (a map with keys that are no strings).
+    pub fn new<M: Message>(
+        message: &M,
         id: Uuid,
         time: Timestamp,
         cause: &Cause,
     ) -> Result<Self, serde_json::Error> {
-        let subject = event.subject();
+        let subject = message.subject();
         Ok(Self {
             specversion: "1.0".to_owned(),
             id,
-            source: E::SOURCE.to_owned(),
-            kind: E::TYPE.to_owned(),
+            source: M::SOURCE.to_owned(),
+            kind: M::TYPE.to_owned(),
             time,
             datacontenttype: "application/json".to_owned(),
-            dataschema: format!("https://shop.example.com/schemas/{}.json", E::TYPE),
+            dataschema: format!("https://shop.example.com/schemas/{}.json", M::TYPE),
             correlationid: subject.clone(),
             causationid: cause.message,
             partitionkey: subject.clone(),
             subject,
             traceparent: cause.traceparent.clone(),
-            data: serde_json::value::to_raw_value(event)?,
+            data: serde_json::value::to_raw_value(message)?,
         })
     }
 

@@ -21,10 +21,18 @@ pub trait Event: Message {
     const ROUTING_KEY: &'static str;
 }
 
+/// A request to the one service that owns it, which may refuse it. What came of it is told by an event.
+pub trait Command: Message {
+    /// The service that carries it out; also its queue's name.
+    const OWNER: &'static str;
+}
+
 /// The closed set of messages that one service reacts to; made by [`incoming!`](crate::incoming).
 pub trait Incoming: Sized + Send + Sync + 'static {
-    /// The routing keys of the set, in the order of its declaration.
+    /// The routing keys of the events, in the order of their declaration.
     const ROUTING_KEYS: &'static [&'static str];
+    /// The owners of the commands: all the same service.
+    const OWNERS: &'static [&'static str];
 
     /// Reads the message out of its envelope.
     ///
@@ -83,7 +91,8 @@ impl From<serde_json::Error> for Malformed {
     }
 }
 
-/// Declares the enum of the messages that a service reacts to, one variant per message type.
+/// Declares the enum of the messages that a service reacts to, one variant per message type: the events, and after a semicolon
+/// the commands that it owns.
 ///
 /// ```
 /// contracts::incoming! {
@@ -91,9 +100,24 @@ impl From<serde_json::Error> for Malformed {
 ///     pub enum Incoming { OrderPlaced, OrderCancelled }
 /// }
 /// ```
+///
+/// A command is no event, so nobody can subscribe to one:
+///
+/// ```compile_fail
+/// contracts::incoming! {
+///     /// What a curious service would like to hear.
+///     pub enum Incoming { OrderPlaced, ChargeCard }
+/// }
+/// ```
 #[macro_export]
 macro_rules! incoming {
-    ($(#[$meta:meta])* $visibility:vis enum $name:ident { $($event:ident),+ $(,)? }) => {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis enum $name:ident {
+            $($event:ident),+ $(,)?
+            $(; $($command:ident),+ $(,)?)?
+        }
+    ) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
         $visibility enum $name {
@@ -101,11 +125,17 @@ macro_rules! incoming {
                 #[doc = concat!("See [`", stringify!($event), "`](contracts::", stringify!($event), ").")]
                 $event($crate::$event),
             )+
+            $($(
+                #[doc = concat!("See [`", stringify!($command), "`](contracts::", stringify!($command), ").")]
+                $command($crate::$command),
+            )+)?
         }
 
         impl $crate::Incoming for $name {
             const ROUTING_KEYS: &'static [&'static str] =
                 &[$(<$crate::$event as $crate::Event>::ROUTING_KEY),+];
+            const OWNERS: &'static [&'static str] =
+                &[$($(<$crate::$command as $crate::Command>::OWNER),+)?];
 
             fn decode(envelope: &$crate::Envelope) -> Result<Self, $crate::DecodeError> {
                 $(
@@ -113,6 +143,11 @@ macro_rules! incoming {
                         return envelope.data::<$crate::$event>().map(Self::$event);
                     }
                 )+
+                $($(
+                    if envelope.kind == <$crate::$command as $crate::Message>::TYPE {
+                        return envelope.data::<$crate::$command>().map(Self::$command);
+                    }
+                )+)?
                 Err($crate::DecodeError::UnknownType(envelope.kind.clone()))
             }
         }

@@ -78,7 +78,9 @@ impl Relay {
         let at = SystemTime::now();
         let (seqs, batch): (Vec<i64>, Vec<Message>) = rows
             .into_iter()
-            .map(|row| (row.seq, Message { routing_key: row.routing_key, body: row.body }))
+            .map(|Leased { seq, exchange, routing_key, body, .. }| {
+                (seq, Message { exchange, routing_key, body })
+            })
             .unzip();
         let outcomes = self.broker.publish(&batch).await;
         self.crash.pass("after_confirm");
@@ -131,7 +133,7 @@ impl Relay {
             telemetry::record_publish(&telemetry::Published {
                 header: &header,
                 system: self.broker.system(),
-                exchange: broker::EVENTS,
+                exchange: message.exchange.name(),
                 routing_key: &message.routing_key,
                 at,
                 failure: error.map(|error| (outcome, error)),

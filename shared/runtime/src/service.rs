@@ -75,7 +75,8 @@ impl Service {
         if !subscriptions.contains(&subscription) {
             subscriptions.push(subscription);
         }
-        let topology = Topology { subscriptions, retry_delays: plumbing.retry_delays.clone() };
+        let topology =
+            Topology { subscriptions, retry_delays: plumbing.retry_delays.clone(), history: true };
         let broker =
             Broker::open(&plumbing.broker, topology).await.context("opening the broker")?;
         Ok(Self {

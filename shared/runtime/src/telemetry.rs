@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use contracts::{Cause, Header};
+use contracts::{Cause, Header, Timestamp};
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator as _,
@@ -200,6 +200,41 @@ pub(crate) fn record_publish(sent: &Published<'_>) {
         parent.span().end_with_timestamp(end);
     }
     publish.span().end_with_timestamp(end);
+}
+
+/// Something that took a while and has ended: an INTERNAL span below the place that a `traceparent` names.
+pub fn record_step(took: &Took<'_>) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    let parent = remote(took.traceparent);
+    let tracer = opentelemetry::global::tracer("shop");
+    let attributes = took
+        .attributes
+        .iter()
+        .map(|(key, value)| KeyValue::new(*key, value.clone()))
+        .collect::<Vec<_>>();
+    let span = SpanBuilder::from_name(took.name.clone())
+        .with_kind(SpanKind::Internal)
+        .with_start_time(SystemTime::from(took.from))
+        .with_attributes(attributes);
+    let span = parent.with_span(tracer.build_with_context(span, &parent));
+    span.span().end_with_timestamp(took.to.into());
+}
+
+/// What [`record_step`] tells.
+#[derive(Debug)]
+pub struct Took<'t> {
+    /// The place in the trace.
+    pub traceparent: &'t str,
+    /// The span's name.
+    pub name: String,
+    /// When it began.
+    pub from: Timestamp,
+    /// When it ended.
+    pub to: Timestamp,
+    /// What else there is to say.
+    pub attributes: Vec<(&'static str, String)>,
 }
 
 /// What [`record_publish`] tells of a message.

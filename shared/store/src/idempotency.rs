@@ -68,4 +68,20 @@ impl Tx {
             .await?;
         Ok(new.into_iter().map(|(key,)| key).collect())
     }
+
+    /// Puts another answer in the place of the one that is kept for a key: for a request whose end was not known when it was
+    /// first written down.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn replace_answer(&mut self, key: &str, answer: &Answer) -> Result<()> {
+        self.query("UPDATE idempotency_keys SET status = $1, location = $2, body = $3 WHERE idempotency_key = $4")
+            .bind(answer.status)
+            .bind(answer.location.clone())
+            .bind(answer.body.clone())
+            .bind(key.to_owned())
+            .execute()
+            .await
+            .map(drop)
+    }
 }

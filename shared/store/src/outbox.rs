@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use contracts::Timestamp;
+use contracts::{Exchange, Timestamp};
 
-use crate::{Db, Result, Tx};
+use crate::{Db, Error, Result, Tx};
 
 /// How long a relay may take for the rows that it has leased, before another may take them.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// A message on its way into the outbox.
 pub(crate) struct Outgoing {
+    pub(crate) exchange: Exchange,
     pub(crate) routing_key: &'static str,
     pub(crate) body: Vec<u8>,
     pub(crate) created_at: Timestamp,
@@ -22,7 +23,9 @@ pub(crate) struct Outgoing {
 pub struct Leased {
     /// The row's key, never used twice.
     pub seq: i64,
-    /// What subscribers bind to.
+    /// Whether it is an event or a command.
+    pub exchange: Exchange,
+    /// What subscribers bind to, or the command's owner.
     pub routing_key: String,
     /// The envelope's bytes.
     pub body: Vec<u8>,
@@ -41,10 +44,11 @@ pub struct Backlog {
 
 pub(crate) async fn insert(tx: &mut Tx, messages: &[Outgoing]) -> Result<()> {
     tx.execute_many(
-        "INSERT INTO outbox (routing_key, body, created_at, leased_until) VALUES {}",
+        "INSERT INTO outbox (exchange, routing_key, body, created_at, leased_until) VALUES {}",
         messages,
         |row, message| {
-            row.bind(message.routing_key)
+            row.bind(message.exchange.name())
+                .bind(message.routing_key)
                 .bind(message.body.clone())
                 .bind(message.created_at.as_micros())
                 .bind(0_i64)
@@ -67,23 +71,22 @@ impl Db {
                 "WITH due AS MATERIALIZED (
                      SELECT seq FROM outbox WHERE leased_until <= $2 ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED)
                  UPDATE outbox SET leased_until = $1 WHERE seq IN (SELECT seq FROM due)
-                 RETURNING seq, routing_key, body, created_at",
+                 RETURNING seq, exchange, routing_key, body, created_at",
             )
             .bind((now + LEASE).as_micros())
             .bind(now.as_micros())
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .all::<(i64, String, Vec<u8>, i64)>()
+            .all::<(i64, String, String, Vec<u8>, i64)>()
             .await?;
         rows.sort_unstable_by_key(|row| row.0);
-        Ok(rows
-            .into_iter()
-            .map(|(seq, routing_key, body, created_at)| Leased {
-                seq,
-                routing_key,
-                body,
-                created_at: Timestamp::from_micros(created_at),
+        rows.into_iter()
+            .map(|(seq, exchange, routing_key, body, created_at)| {
+                let exchange = Exchange::named(&exchange)
+                    .ok_or_else(|| Error::Value(format!("{exchange:?} is no exchange")))?;
+                let created_at = Timestamp::from_micros(created_at);
+                Ok(Leased { seq, exchange, routing_key, body, created_at })
             })
-            .collect())
+            .collect()
     }
 
     /// Ends leases: the `sent` rows go, the `unsent` ones are free again.

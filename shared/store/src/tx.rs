@@ -1,6 +1,6 @@
 //! The writing transaction.
 
-use contracts::{Cause, Envelope, Event, Timestamp};
+use contracts::{Cause, Command, Envelope, Event, Exchange, Message, Timestamp};
 use sqlx::{Postgres, Sqlite, Transaction};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::{
     query::Target,
 };
 
-/// A writing transaction: rows and the events that announce them, committed together or not at all.
+/// A writing transaction: rows and the messages that announce them, committed together or not at all.
 pub struct Tx {
     inner: Inner,
     outgoing: Vec<outbox::Outgoing>,
@@ -100,13 +100,50 @@ impl Tx {
     /// Announces an event: it is committed with this transaction, and the relay sends it afterwards. Returns the
     /// message's id.
     ///
+    /// ```compile_fail,E0277
+    /// fn a_command_is_no_event(tx: &mut store::Tx, command: &contracts::ChargeCard) {
+    ///     tx.publish(command, &contracts::Cause::default());
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// When the event can't be written as JSON.
     pub fn publish<E: Event>(&mut self, event: &E, cause: &Cause) -> Result<Uuid> {
+        self.put(Exchange::Events, E::ROUTING_KEY, event, cause)
+    }
+
+    /// Sends a command to the service that owns it, as [`publish`](Self::publish) announces an event.
+    ///
+    /// ```compile_fail,E0277
+    /// fn an_event_is_no_command(tx: &mut store::Tx, event: &contracts::PaymentVoided) {
+    ///     tx.send(event, &contracts::Cause::default());
+    /// }
+    /// ```
+    ///
+    /// ```
+    /// fn each_has_its_own_way(tx: &mut store::Tx, event: &contracts::PaymentVoided, command: &contracts::ChargeCard) {
+    ///     tx.publish(event, &contracts::Cause::default());
+    ///     tx.send(command, &contracts::Cause::default());
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// When the command can't be written as JSON.
+    pub fn send<C: Command>(&mut self, command: &C, cause: &Cause) -> Result<Uuid> {
+        self.put(Exchange::Commands, C::OWNER, command, cause)
+    }
+
+    fn put<M: Message>(
+        &mut self,
+        exchange: Exchange,
+        routing_key: &'static str,
+        message: &M,
+        cause: &Cause,
+    ) -> Result<Uuid> {
         let id = Uuid::now_v7();
-        let now = Timestamp::now();
-        let body = Envelope::new(event, id, now, cause)?.to_bytes()?;
-        self.outgoing.push(outbox::Outgoing { routing_key: E::ROUTING_KEY, body, created_at: now });
+        let created_at = Timestamp::now();
+        let body = Envelope::new(message, id, created_at, cause)?.to_bytes()?;
+        self.outgoing.push(outbox::Outgoing { exchange, routing_key, body, created_at });
         Ok(id)
     }
 

@@ -106,8 +106,14 @@ pub async fn delete_queues(url: &str, topology: &broker::Topology) -> anyhow::Re
         }
         channel.exchange_delete(format!("{queue}.failures").into(), Default::default()).await?;
     }
-    let exchange = format!("{prefix}shop.events");
-    channel.exchange_delete(exchange.into(), Default::default()).await?;
+    if topology.history {
+        let history = format!("{prefix}shop.history");
+        channel.queue_delete(history.into(), QueueDeleteOptions::default()).await?;
+    }
+    for exchange in [contracts::Exchange::Events, contracts::Exchange::Commands] {
+        let exchange = format!("{prefix}{}", exchange.name());
+        channel.exchange_delete(exchange.into(), Default::default()).await?;
+    }
     connection.close(200, "OK".into()).await?;
     Ok(())
 }

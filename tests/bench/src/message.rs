@@ -4,8 +4,8 @@
 use anyhow::Context as _;
 use broker::{Broker, Topology};
 use contracts::{
-    Cause, Coordination, Customer, Envelope, Event as _, Line, Money, OrderPlaced, Subscription,
-    Timestamp,
+    Cause, Coordination, Customer, Envelope, Event as _, Exchange, Line, Money, OrderPlaced,
+    Subscription, Timestamp,
 };
 use uuid::Uuid;
 
@@ -14,8 +14,7 @@ pub(crate) const QUEUE: &str = "bench";
 /// What comes before the names of its exchange and queues.
 const NAMESPACE: &str = "bench";
 
-const SUBSCRIPTION: Subscription =
-    Subscription { queue: QUEUE, routing_keys: &[OrderPlaced::ROUTING_KEY] };
+const SUBSCRIPTION: Subscription = Subscription::to(QUEUE, &[OrderPlaced::ROUTING_KEY]);
 
 /// The event of a checkout like those of `shop checkout`.
 pub(crate) fn placed() -> OrderPlaced {
@@ -50,7 +49,8 @@ pub(crate) fn body() -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// When the broker is away.
 pub(crate) async fn broker(amqp: &str) -> anyhow::Result<Broker> {
-    let topology = Topology { subscriptions: vec![SUBSCRIPTION], retry_delays: Vec::new() };
+    let topology =
+        Topology { subscriptions: vec![SUBSCRIPTION], retry_delays: Vec::new(), history: false };
     let separator = if amqp.contains('?') { '&' } else { '?' };
     let broker = Broker::open(&format!("{amqp}{separator}namespace={NAMESPACE}"), topology).await?;
     broker.declare().await?;
@@ -74,7 +74,7 @@ pub(crate) async fn purge(amqp: &str) -> anyhow::Result<()> {
 
 /// The exchange as RabbitMQ knows it.
 pub(crate) fn exchange() -> String {
-    format!("{NAMESPACE}.{}", broker::EVENTS)
+    format!("{NAMESPACE}.{}", Exchange::Events.name())
 }
 
 /// The queue as RabbitMQ knows it.

@@ -83,6 +83,7 @@ async fn fill(broker: &Broker, messages: usize) -> anyhow::Result<()> {
     let bodies = (0..messages).map(|_| message::body()).collect::<anyhow::Result<Vec<_>>>()?;
     for bodies in bodies.chunks(BATCH) {
         let message = |body: &Vec<u8>| Message {
+            exchange: contracts::Exchange::Events,
             routing_key: OrderPlaced::ROUTING_KEY.to_owned(),
             body: body.clone(),
         };

@@ -45,6 +45,7 @@ fn cancelled(reason: Cancellation) -> Mail {
         lines: lines(),
         total: euro(2505),
         reason,
+        coordination: contracts::Coordination::Choreography,
     }))
 }
 

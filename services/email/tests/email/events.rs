@@ -12,7 +12,8 @@ pub(crate) fn message<E: Event>(event: &E) -> (Uuid, Message) {
     let id = Uuid::now_v7();
     let envelope = Envelope::new(event, id, Timestamp::now(), &Cause::default()).unwrap();
     let body = envelope.to_bytes().unwrap();
-    (id, Message { routing_key: E::ROUTING_KEY.to_owned(), body })
+    let (exchange, routing_key) = (contracts::Exchange::Events, E::ROUTING_KEY.to_owned());
+    (id, Message { exchange, routing_key, body })
 }
 
 fn customer(email: &str, name: &str) -> Customer {
@@ -65,6 +66,7 @@ pub(crate) fn cancelled(order: &OrderPlaced) -> OrderCancelled {
         lines: order.lines.clone(),
         total: order.total.clone(),
         reason: Cancellation::PaymentDeclined,
+        coordination: contracts::Coordination::Choreography,
     }
 }
 

@@ -15,7 +15,11 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) async fn new() -> Self {
         let database = testkit::sqlite_database();
-        let topology = Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays: Vec::new() };
+        let topology = Topology {
+            subscriptions: SUBSCRIPTIONS.to_vec(),
+            retry_delays: Vec::new(),
+            history: false,
+        };
         let broker = Broker::open(&database.url, topology).await.unwrap();
         Self { database, broker }
     }

@@ -1,13 +1,13 @@
 //! The forms of requests and answers.
 
-use contracts::{Money, Timestamp};
+use contracts::{Money, OrderId, Timestamp};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     catalogue::{Listing, Product},
-    reservation::Reservation,
+    reservation::{Lines, Reservation, State},
 };
 
 /// A price.
@@ -105,14 +105,51 @@ impl From<Product> for ProductBody {
     }
 }
 
+/// What is to be put aside for an order.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReservationRequest {
+    /// The order's id.
+    #[garde(skip)]
+    order_id: uuid::Uuid,
+    /// What was ordered: 1 to 50 lines.
+    #[garde(length(min = 1, max = 50), dive)]
+    lines: Vec<LineRequest>,
+}
+
+/// So many of one product.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LineRequest {
+    /// Stock keeping unit.
+    #[garde(length(min = 1, max = 64))]
+    #[schema(example = "mug-blue")]
+    sku: String,
+    /// How many, 1 to 1,000.
+    #[garde(range(min = 1, max = 1_000))]
+    #[schema(example = 2)]
+    quantity: u32,
+}
+
+impl ReservationRequest {
+    pub(crate) fn into_parts(self) -> (OrderId, Lines) {
+        let mut lines = Lines::default();
+        for LineRequest { sku, quantity } in self.lines {
+            *lines.0.entry(sku).or_default() += quantity;
+        }
+        (self.order_id, lines)
+    }
+}
+
 /// What became of an order's goods.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReservationBody {
     /// The order's id.
     order_id: uuid::Uuid,
     /// How far they are.
-    #[schema(example = "reserved", pattern = "^(reserved|rejected|released|shipped)$")]
-    state: &'static str,
+    #[serde(serialize_with = "by_name")]
+    #[schema(value_type = String, example = "reserved", pattern = "^(reserved|rejected|released|shipped)$")]
+    state: State,
     /// What was ordered; empty for an order that was cancelled before it was placed.
     lines: Vec<LineBody>,
     /// When that changed last, RFC 3339.
@@ -131,12 +168,21 @@ pub(crate) struct LineBody {
     quantity: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn by_name<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}
+
 impl ReservationBody {
+    pub(crate) const fn state(&self) -> State {
+        self.state
+    }
+
     pub(crate) fn new(reservation: Reservation, updated_at: Timestamp) -> Self {
         let lines = reservation.lines.0.into_iter();
         Self {
             order_id: reservation.order_id,
-            state: reservation.state.as_str(),
+            state: reservation.state,
             lines: lines.map(|(sku, quantity)| LineBody { sku, quantity }).collect(),
             updated_at,
         }

@@ -33,6 +33,7 @@ pub(crate) async fn apply(db: &Db, facts: &[(OrderId, Fact)]) -> Result<(), Erro
             order_id: *order_id,
             fact: fact.clone(),
             cause: Cause::default(),
+            answer: false,
         })
         .collect();
     let mut tx = db.begin().await?;

@@ -43,7 +43,8 @@ fn confirmed(order: &OrderPlaced) -> OrderConfirmed {
 fn cancelled(order: &OrderPlaced) -> OrderCancelled {
     let OrderPlaced { order_id, lines, total, .. } = order.clone();
     let reason = Cancellation::Customer;
-    OrderCancelled { order_id, customer: customer(), lines, total, reason }
+    let coordination = contracts::Coordination::Choreography;
+    OrderCancelled { order_id, customer: customer(), lines, total, reason, coordination }
 }
 
 #[tokio::test]

@@ -78,7 +78,11 @@ impl Running {
         let cause = contracts::Cause::default();
         let envelope = contracts::Envelope::new(event, id, Timestamp::now(), &cause).unwrap();
         let routing_key = E::ROUTING_KEY.to_owned();
-        let message = broker::Message { routing_key, body: envelope.to_bytes().unwrap() };
+        let message = broker::Message {
+            exchange: contracts::Exchange::Events,
+            routing_key,
+            body: envelope.to_bytes().unwrap(),
+        };
         let outcomes = self.broker.publish(&[message]).await;
         assert_eq!(outcomes, [broker::Outcome::Confirmed]);
     }

@@ -16,12 +16,9 @@ use utoipa::ToSchema;
 
 use super::{
     Shop, keys,
-    view::{no_such_order, order_id},
+    view::{no_such_order, order_id, problem},
 };
-use crate::{
-    machine::{Fact, Refused},
-    moving::{Error, Moving},
-};
+use crate::{machine::Fact, moving::Moving};
 
 /// A cancelled order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,7 +65,7 @@ pub(super) async fn cancel(
     };
     let location = format!("/orders/{id}");
     let mut tx = shop.db.begin().await?;
-    let mut moving = Moving::lock(&mut tx, &[id]).await?;
+    let mut moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
     let span = cancellation(order.traceparent.as_deref());
     let cause = telemetry::cause(&span);
@@ -112,19 +109,5 @@ fn answer(keyed: &Keyed, location: &str, cancelled: &Cancelled) -> Answer {
         status: i32::from(StatusCode::ACCEPTED.as_u16()),
         location: Some(location.to_owned()),
         body: serde_json::to_string(cancelled).unwrap_or_default(),
-    }
-}
-
-fn problem(error: Error, id: OrderId) -> Problem {
-    match error {
-        Error::Unknown(_) => no_such_order(id),
-        Error::Refused(refused @ Refused::TooLate) => {
-            Problem::conflict("too-late", "Too late", refused.to_string())
-        }
-        Error::Refused(refused @ Refused::Contradiction { .. }) => {
-            tracing::error!(%refused, "a cancellation contradicts the order's state");
-            Problem::internal()
-        }
-        Error::Store(error) => error.into(),
     }
 }

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use contracts::{Line, Money, OrderId, Timestamp};
+use contracts::{Coordination, Line, Money, OrderId, Timestamp};
 use runtime::{
     Problem,
     http::{Json, idempotency_key},
@@ -22,6 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Shop,
     keys::{self, InUse},
+    sync::Conducted,
 };
 use crate::{
     checkout::{Checkout, Item, priced_lines, total},
@@ -35,12 +36,26 @@ use crate::{
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who coordinates the order.
-#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Style {
     /// Payment and inventory react to the order by themselves.
     #[default]
     Choreography,
+    /// The order's saga tells payment and inventory what to do, by messages.
+    Orchestration,
+    /// The others are called one after the other, and the customer waits.
+    Sync,
+}
+
+impl From<Style> for Coordination {
+    fn from(style: Style) -> Self {
+        match style {
+            Style::Choreography => Self::Choreography,
+            Style::Orchestration => Self::Orchestration,
+            Style::Sync => Self::Sync,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -62,6 +77,18 @@ pub(super) struct Accepted {
     #[schema(value_type = Total)]
     total: Money,
     links: Links,
+}
+
+impl Accepted {
+    /// How an order is answered for.
+    pub(super) fn of(order: &Order) -> Self {
+        Self {
+            id: order.id,
+            status: order.state.status.as_str(),
+            total: order.total.clone(),
+            links: Links { order: format!("/orders/{}", order.id) },
+        }
+    }
 }
 
 /// An amount of money.
@@ -86,7 +113,8 @@ struct Links {
 
 /// Place an order
 ///
-/// Answers as soon as the order is committed; payment, inventory and email react on their own time. Send an `Idempotency-Key`, and
+/// Answers as soon as the order is committed; payment, inventory and email react on their own time. With `style=sync` they are called
+/// one after the other, and the answer comes after the last. Send an `Idempotency-Key`, and
 /// repeat the request with it when the answer was lost.
 #[utoipa::path(
     post,
@@ -98,11 +126,15 @@ struct Links {
     request_body = Checkout,
     responses(
         (status = 202, body = Accepted, description = "The order is placed; `Location` says where to follow it"),
+        (status = 201, body = Accepted, description = "`style=sync`: the order is confirmed"),
         (status = 400, body = Problem, description = "The request is malformed"),
-        (status = 409, body = Problem, description = "A request with this key is being answered"),
+        (status = 402, body = Problem, description = "`style=sync`: the card was declined"),
+        (status = 409, body = Problem, description = "A request with this key is being answered; `style=sync`: out of stock"),
         (status = 413, body = Problem, description = "The body is too large"),
         (status = 415, body = Problem, description = "The body is not application/json"),
         (status = 422, body = Problem, description = "A field is wrong, or the key was used for another request"),
+        (status = 502, body = Problem, description = "`style=sync`: another service has failed; `callee` says which, `undone` and `needs_attention` what became of the rest"),
+        (status = 504, body = Problem, description = "`style=sync`: another service has not answered in time"),
         (status = 503, body = Problem, description = "Try again after `Retry-After` seconds. Nothing was written, unless `detail` says that this isn't known"),
     )
 )]
@@ -112,7 +144,7 @@ pub(super) async fn checkout(
     headers: HeaderMap,
     Json { value: checkout, hash }: Json<Checkout>,
 ) -> Result<Response, Problem> {
-    let Query(Parameters { style: Style::Choreography }) =
+    let Query(Parameters { style }) =
         parameters.map_err(|error| Problem::invalid_field("style", error.body_text()))?;
     if shop.plumbing.outbox_rows() > shop.max_outbox {
         return Err(Problem::unavailable("too many messages wait for the broker; try again"));
@@ -131,7 +163,18 @@ pub(super) async fn checkout(
         None => 0,
     };
     let total = total(&lines, percent_off)?;
-    place(&shop, checkout, lines, total, keyed.zip(in_use)).await
+    let keyed = keyed.zip(in_use.map(Arc::new));
+    let (order, card_token) = order(&shop, checkout, style.into(), lines, total);
+    let placed = place(&shop, order.clone(), card_token.clone(), keyed.clone()).await?;
+    match placed {
+        Some(answered) => Ok(answered),
+        None if style == Style::Sync => Conducted { shop, order, card_token, keyed }.answer().await,
+        None => {
+            let location = format!("/orders/{}", order.id);
+            let body = Accepted::of(&order);
+            Ok(runtime::http::located(StatusCode::ACCEPTED, &location, body))
+        }
+    }
 }
 
 /// What the database says of a checkout before it is written.
@@ -153,17 +196,19 @@ async fn look_up(shop: &Shop, keyed: Option<&Keyed>, items: &[Item]) -> Result<L
     Ok(LookedUp::New(in_use, priced_lines(&shop.db, items).await?))
 }
 
-async fn place(
+/// The order that a checkout becomes, and the card's token.
+fn order(
     shop: &Shop,
     checkout: Checkout,
+    coordination: Coordination,
     lines: Vec<Line>,
     total: Money,
-    keyed: Option<(Keyed, InUse)>,
-) -> Result<Response, Problem> {
+) -> (Order, String) {
     let now = Timestamp::now();
+    let kept = coordination == Coordination::Orchestration;
     let order = Order {
         id: OrderId::now_v7(),
-        state: OrderState::PLACED,
+        state: OrderState::placed(coordination),
         customer: contracts::Customer {
             email: checkout.customer.email,
             name: checkout.customer.name,
@@ -171,39 +216,39 @@ async fn place(
         lines,
         total,
         coupon: checkout.coupon,
+        card_token: kept.then(|| checkout.card_token.clone()),
         placed_at: now,
         deadline_at: now + shop.deadline,
         settled_at: None,
+        resolution: None,
         traceparent: telemetry::traceparent(&Span::current()),
     };
-    let location = format!("/orders/{}", order.id);
-    let accepted = Accepted {
-        id: order.id,
-        status: order.state.status.as_str(),
-        total: order.total.clone(),
-        links: Links { order: location.clone() },
-    };
-    let (keyed, in_use) = keyed.unzip();
-    let keyed_placement = keyed.as_ref().zip(in_use).map(|(keyed, in_use)| {
+    (order, checkout.card_token)
+}
+
+/// Writes the order; the answer of before, when its key was used.
+async fn place(
+    shop: &Shop,
+    order: Order,
+    card_token: String,
+    keyed: Option<(Keyed, Arc<InUse>)>,
+) -> Result<Option<Response>, Problem> {
+    let keyed_placement = keyed.clone().map(|(keyed, in_use)| {
         let answer = Answer {
-            fingerprint: keyed.fingerprint.clone(),
+            fingerprint: keyed.fingerprint,
             status: i32::from(StatusCode::ACCEPTED.as_u16()),
-            location: Some(location.clone()),
-            body: serde_json::to_string(&accepted).unwrap_or_default(),
+            location: Some(format!("/orders/{}", order.id)),
+            body: serde_json::to_string(&Accepted::of(&order)).unwrap_or_default(),
         };
         KeyedPlacement { in_use, answer }
     });
     let commit = tracing::info_span!("commit order", otel.kind = "internal");
-    let placement = Placement {
-        order,
-        card_token: checkout.card_token,
-        cause: telemetry::cause(&commit),
-        keyed: keyed_placement,
-    };
+    let cause = telemetry::cause(&commit);
+    let placement = Placement { order, card_token, cause, keyed: keyed_placement };
     match shop.placing.place(placement).instrument(commit).await {
-        Ok(Placed::Now) => Ok(runtime::http::located(StatusCode::ACCEPTED, &location, accepted)),
+        Ok(Placed::Now) => Ok(None),
         Ok(Placed::Before(answer)) => match keyed {
-            Some(keyed) => keys::repeat(&keyed, answer),
+            Some((keyed, _)) => keys::repeat(&keyed, answer).map(Some),
             None => Err(Problem::internal()),
         },
         Err(placing::Error::Busy) => {

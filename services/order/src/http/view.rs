@@ -7,14 +7,22 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     response::{IntoResponse as _, Response},
 };
-use contracts::{Line, Money, OrderId, Timestamp};
+use contracts::{Coordination, Line, Money, OrderId, Timestamp};
 use runtime::Problem;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::{Shop, checkout::Total};
-use crate::{order::Order, store};
+use crate::{
+    machine::Refused,
+    moving::Error,
+    order::Order,
+    store::{
+        self,
+        steps::{self, Kept},
+    },
+};
 
 /// The longest that a client may wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -26,12 +34,15 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct View {
     #[schema(value_type = uuid::Uuid)]
     id: OrderId,
+    /// Who coordinates: `choreography`, `orchestration` or `sync`.
+    #[schema(example = "choreography")]
+    style: &'static str,
     /// `placed`, `confirmed` or `cancelled`.
     #[schema(example = "confirmed")]
     status: &'static str,
     /// Whether nothing is left to happen: confirmed, or cancelled with everything undone.
     settled: bool,
-    /// Why it was cancelled: `payment_declined`, `stock_rejected`, `customer` or `deadline`.
+    /// Why it was cancelled: `payment_declined`, `stock_rejected`, `customer`, `deadline` or `no_answer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// What is known of the payment: `unknown`, `taken`, `declined`, `refunded` or `voided`.
@@ -53,6 +64,57 @@ pub(super) struct View {
     settled_at: Option<Timestamp>,
     /// What happened, the oldest first.
     timeline: Vec<Happened>,
+    /// What others were told to do, and what came of it; nothing where nobody is told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    saga: Vec<Asked>,
+    /// Whether a person should look at it: something could not be undone or done so far.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    needs_attention: bool,
+}
+
+/// A step that another service was told to take.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Asked {
+    /// `reserve_stock`, `charge_card`, `refund_payment`, `release_stock` or `ship_stock`.
+    #[schema(example = "charge_card")]
+    step: &'static str,
+    /// How often it was asked for.
+    attempts: u32,
+    /// When it was asked for first.
+    #[schema(value_type = String)]
+    asked_at: Timestamp,
+    /// When it is asked for again, or given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    due_at: Option<Timestamp>,
+    /// Since when a person should look at it, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    parked_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The fact that answered it, or why nobody waits for one any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "PaymentTaken")]
+    answer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    answered_at: Option<Timestamp>,
+}
+
+impl From<Kept> for Asked {
+    fn from(kept: Kept) -> Self {
+        Self {
+            step: kept.step.as_str(),
+            attempts: kept.attempt,
+            asked_at: kept.asked_at,
+            due_at: kept.due_at,
+            parked_at: kept.parked_at,
+            error: kept.error,
+            answer: kept.answer,
+            answered_at: kept.answered_at,
+        }
+    }
 }
 
 /// A line of the timeline.
@@ -98,7 +160,11 @@ pub(super) async fn order(
     };
     let order = order.ok_or_else(|| no_such_order(id))?;
     let timeline = store::timeline(&shop.db, id).await?;
-    let mut response = axum::Json(View::new(order, timeline)).into_response();
+    let steps = match order.state.coordination {
+        Coordination::Choreography => Vec::new(),
+        Coordination::Orchestration | Coordination::Sync => steps::of_order(&shop.db, id).await?,
+    };
+    let mut response = axum::Json(View::new(order, timeline, steps)).into_response();
     if let Some(wait) = wait
         && let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs()))
     {
@@ -145,9 +211,35 @@ pub(super) fn no_such_order(id: OrderId) -> Problem {
     Problem::not_found(format!("there is no order {id}"))
 }
 
+/// Why an order could not be moved on, for whoever asked for it.
+pub(super) fn problem(error: Error, id: OrderId) -> Problem {
+    match error {
+        Error::Unknown(_) => no_such_order(id),
+        Error::Refused(refused @ (Refused::TooLate | Refused::NothingToResolve)) => {
+            Problem::conflict("too-late", "Too late", refused.to_string())
+        }
+        Error::Refused(refused @ Refused::InProgress) => {
+            Problem::conflict("in-progress", "In progress", refused.to_string())
+        }
+        Error::Refused(refused @ Refused::Contradiction { .. }) => {
+            tracing::error!(%refused, "what was asked for contradicts the order's state");
+            Problem::internal()
+        }
+        Error::Store(error) => error.into(),
+    }
+}
+
 impl View {
-    pub(super) fn new(order: Order, timeline: Vec<(i64, String, String, Option<String>)>) -> Self {
+    fn new(
+        order: Order,
+        timeline: Vec<(i64, String, String, Option<String>)>,
+        steps: Vec<Kept>,
+    ) -> Self {
+        let waits = |step: &Kept| step.parked_at.is_some() && step.answered_at.is_none();
         Self {
+            style: order.state.coordination.as_str(),
+            needs_attention: steps.iter().any(waits),
+            saga: steps.into_iter().map(Asked::from).collect(),
             id: order.id,
             status: order.state.status.as_str(),
             settled: order.settled_at.is_some(),

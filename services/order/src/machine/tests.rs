@@ -10,20 +10,31 @@ const STOCKS: [Stock; 4] = [Stock::Unknown, Stock::Reserved, Stock::Rejected, St
 fn facts() -> Vec<Fact> {
     let payments = PAYMENTS.into_iter().skip(1).map(Fact::Payment);
     let stocks = STOCKS.into_iter().skip(1).map(Fact::Stock);
-    payments.chain(stocks).chain([Fact::CancelRequested, Fact::DeadlinePassed]).collect()
+    let others = [
+        Fact::CancelRequested,
+        Fact::DeadlinePassed,
+        Fact::StepTimedOut,
+        Fact::CallsDone,
+        Fact::CallFailed(Cancellation::NoAnswer),
+        Fact::Resolved,
+    ];
+    payments.chain(stocks).chain(others).collect()
 }
 
+const COORDINATIONS: [Coordination; 3] =
+    [Coordination::Choreography, Coordination::Orchestration, Coordination::Sync];
+
 /// Every state that can be reached from a new order.
-fn reachable() -> Vec<State> {
-    let mut states = vec![State::PLACED];
+fn reachable(coordination: Coordination) -> Vec<State> {
+    let mut states = vec![State::placed(coordination)];
     let mut next = 0;
     while let Some(state) = states.get(next).copied() {
         next += 1;
         for fact in facts() {
-            if let Ok(step) = state.step(fact)
-                && !states.contains(&step.state)
+            if let Ok(after) = state.take(fact)
+                && !states.contains(&after.state)
             {
-                states.push(step.state);
+                states.push(after.state);
             }
         }
     }
@@ -32,47 +43,56 @@ fn reachable() -> Vec<State> {
 
 #[test]
 fn every_state_takes_every_fact_or_refuses_it_with_a_reason() {
-    let states = reachable();
-    for state in &states {
-        for fact in facts() {
-            match state.step(fact) {
-                Ok(step) => {
-                    let changed = step.state.status != state.status;
-                    assert_eq!(step.decided.is_some(), changed, "{state:?} {fact:?}");
-                    if changed {
-                        assert_eq!(
-                            state.status,
-                            Status::Placed,
-                            "{state:?} {fact:?}: decided twice"
-                        );
-                    }
-                    if state.is_settled() {
-                        assert_eq!(step.state, *state, "{fact:?} moved a settled order");
-                    }
-                    let again = step.state.step(fact);
-                    if let Ok(again) = again {
-                        assert_eq!(again.state, step.state, "{state:?} {fact:?} twice");
-                        assert_eq!(again.decided, None, "{state:?} {fact:?} announced twice");
-                    }
-                }
-                Err(Refused::TooLate) => {
-                    assert_eq!((state.status, fact), (Status::Confirmed, Fact::CancelRequested));
-                }
-                Err(Refused::Contradiction { .. }) => {
-                    assert!(
-                        matches!(fact, Fact::Payment(_) | Fact::Stock(_)),
-                        "{state:?} {fact:?}"
-                    );
-                }
+    for coordination in COORDINATIONS {
+        let states = reachable(coordination);
+        for state in &states {
+            for fact in facts() {
+                takes_or_refuses(*state, fact);
             }
         }
+        println!("{}: {} states x {} facts", coordination.as_str(), states.len(), facts().len());
     }
-    println!("{} states x {} facts", states.len(), facts().len());
+}
+
+fn takes_or_refuses(state: State, fact: Fact) {
+    let after = match state.take(fact) {
+        Ok(after) => after,
+        Err(Refused::TooLate) => {
+            return assert_eq!((state.status, fact), (Status::Confirmed, Fact::CancelRequested));
+        }
+        Err(Refused::InProgress) => {
+            return assert_eq!((state.status, fact), (Status::Placed, Fact::CancelRequested));
+        }
+        Err(Refused::NothingToResolve) => return assert_eq!(fact, Fact::Resolved),
+        Err(Refused::Contradiction { .. }) => {
+            return assert!(
+                !matches!(fact, Fact::CancelRequested | Fact::DeadlinePassed | Fact::Resolved),
+                "{state:?} {fact:?}"
+            );
+        }
+    };
+    let changed = after.state.status != state.status;
+    assert_eq!(after.decided.is_some(), changed, "{state:?} {fact:?}");
+    if changed {
+        assert_eq!(state.status, Status::Placed, "{state:?} {fact:?}: decided twice");
+    }
+    if let Some(step) = after.ask {
+        assert!(!state.open().any(|open| open == step), "{state:?} {fact:?}: {step:?} asked twice");
+        assert!(after.state.open().any(|open| open == step), "{state:?} {fact:?}: {step:?}");
+    }
+    if state.is_settled() && !state.resolved {
+        assert_eq!(after.state, state, "{fact:?} moved a settled order");
+    }
+    assert!(!after.state.is_settled() || after.state.open().next().is_none(), "{after:?}");
+    if let Ok(again) = after.state.take(fact) {
+        assert_eq!(again.state, after.state, "{state:?} {fact:?} twice");
+        assert_eq!((again.decided, again.ask), (None, None), "{state:?} {fact:?} announced twice");
+    }
 }
 
 #[test]
 fn confirmed_means_taken_and_reserved() {
-    for state in reachable() {
+    for state in COORDINATIONS.into_iter().flat_map(reachable) {
         if state.status == Status::Confirmed {
             assert_eq!((state.payment, state.stock), (Payment::Taken, Stock::Reserved));
         }
@@ -81,17 +101,54 @@ fn confirmed_means_taken_and_reserved() {
 
 #[test]
 fn an_undoing_that_nobody_asked_for_is_a_contradiction() {
-    let confirmed =
-        State { status: Status::Confirmed, payment: Payment::Taken, stock: Stock::Reserved };
-    for (state, fact) in [
-        (State::PLACED, Fact::Payment(Payment::Refunded)),
-        (State::PLACED, Fact::Payment(Payment::Voided)),
-        (State::PLACED, Fact::Stock(Stock::Released)),
-        (confirmed, Fact::Payment(Payment::Refunded)),
-        (confirmed, Fact::Stock(Stock::Released)),
-    ] {
-        assert_eq!(state.step(fact), Err(Refused::Contradiction { state, fact }));
+    for coordination in [Coordination::Choreography, Coordination::Orchestration] {
+        let placed = State::placed(coordination);
+        let confirmed = State {
+            status: Status::Confirmed,
+            payment: Payment::Taken,
+            stock: Stock::Reserved,
+            ..placed
+        };
+        for (state, fact) in [
+            (placed, Fact::Payment(Payment::Refunded)),
+            (placed, Fact::Payment(Payment::Voided)),
+            (placed, Fact::Stock(Stock::Released)),
+            (confirmed, Fact::Payment(Payment::Refunded)),
+            (confirmed, Fact::Stock(Stock::Released)),
+        ] {
+            assert_eq!(state.take(fact), Err(Refused::Contradiction { state, fact }));
+        }
     }
+}
+
+#[test]
+fn a_saga_charges_only_what_is_reserved_and_undoes_in_reverse() {
+    let placed = State::placed(Coordination::Orchestration);
+    assert_eq!(placed.open().collect::<Vec<_>>(), [Step::ReserveStock]);
+    let paid_unasked = placed.take(Fact::Payment(Payment::Taken));
+    assert!(matches!(paid_unasked, Err(Refused::Contradiction { .. })));
+    let reserved = placed.take(Fact::Stock(Stock::Reserved)).unwrap();
+    assert_eq!(reserved.ask, Some(Step::ChargeCard));
+    // Whether the card was charged isn't known, so it counts as charged.
+    let given_up = reserved.state.take(Fact::StepTimedOut).unwrap();
+    assert_eq!(given_up.ask, Some(Step::RefundPayment));
+    assert_eq!(given_up.decided, Some(Status::Cancelled(Cancellation::NoAnswer)));
+    let late = given_up.state.take(Fact::Payment(Payment::Taken)).unwrap();
+    assert_eq!((late.decided, late.ask), (None, None));
+    let refunded = late.state.take(Fact::Payment(Payment::Refunded)).unwrap();
+    assert_eq!(refunded.ask, Some(Step::ReleaseStock));
+    let released = refunded.state.take(Fact::Stock(Stock::Released)).unwrap();
+    assert!(released.state.is_settled());
+}
+
+#[test]
+fn what_was_never_asked_for_need_not_be_undone() {
+    let placed = State::placed(Coordination::Orchestration);
+    let rejected = placed.take(Fact::Stock(Stock::Rejected)).unwrap();
+    assert!(rejected.state.is_settled() && rejected.ask.is_none());
+    let cancelled = placed.take(Fact::CancelRequested).unwrap();
+    assert_eq!(cancelled.ask, Some(Step::ReleaseStock));
+    assert_eq!(cancelled.state.payment, Payment::Voided);
 }
 
 /// What payment and inventory do for an order that is placed, and for one that is cancelled: the facts of one whole story, of
@@ -125,7 +182,7 @@ proptest! {
     /// Whatever the order of arrival, and however often each fact arrives: the order is settled in the end, decided once.
     #[test]
     fn every_arrival_comes_to_an_end(story in story(), order in Just((0..16_usize).collect::<Vec<_>>()).prop_shuffle()) {
-        let mut known = State::PLACED;
+        let mut known = State::placed(Coordination::Choreography);
         let mut decisions = Vec::new();
         let mut waiting = vec![Fact::Payment(story.charge), Fact::Stock(story.goods)];
         waiting.extend(story.interruption);
@@ -135,10 +192,10 @@ proptest! {
         let mut undone = false;
         while !waiting.is_empty() {
             let fact = waiting.swap_remove(picks.next().unwrap() % waiting.len());
-            match known.step(fact) {
-                Ok(step) => {
-                    decisions.extend(step.decided);
-                    known = step.state;
+            match known.take(fact) {
+                Ok(after) => {
+                    decisions.extend(after.decided);
+                    known = after.state;
                 }
                 Err(Refused::TooLate) => prop_assert_eq!(known.status, Status::Confirmed),
                 Err(refused) => prop_assert!(false, "{}", refused),

@@ -5,17 +5,24 @@ use store::{Error, RowValues};
 
 use crate::{
     machine::{Payment, State, Status, Stock},
-    order::Order,
+    order::{Order, coordination},
 };
 
 /// The columns of `orders`, in the order of [`OrderRow`] and [`bind`].
-pub(super) const COLUMNS: &str =
-    "order_id, status, reason, payment, stock, customer, lines, amount, currency, coupon,
-    placed_at, deadline_at, settled_at, traceparent";
+macro_rules! columns {
+    () => {
+        "order_id, coordination, status, reason, payment, stock, customer, lines, amount, currency, coupon, \
+         card_token, placed_at, deadline_at, settled_at, resolution, traceparent"
+    };
+}
+pub(super) use columns;
+
+pub(super) const COLUMNS: &str = columns!();
 
 #[derive(sqlx::FromRow)]
 pub(super) struct OrderRow {
     order_id: OrderId,
+    coordination: String,
     status: String,
     reason: Option<String>,
     payment: String,
@@ -25,14 +32,17 @@ pub(super) struct OrderRow {
     amount: i64,
     currency: String,
     coupon: Option<String>,
+    card_token: Option<String>,
     placed_at: i64,
     deadline_at: i64,
     settled_at: Option<i64>,
+    resolution: Option<String>,
     traceparent: Option<String>,
 }
 
 pub(super) fn bind<'v>(row: RowValues<'v>, order: &Order) -> RowValues<'v> {
     row.bind(order.id)
+        .bind(order.state.coordination.as_str())
         .bind(order.state.status.as_str())
         .bind(order.state.status.reason().map(contracts::Cancellation::as_str))
         .bind(order.state.payment.as_str())
@@ -42,9 +52,11 @@ pub(super) fn bind<'v>(row: RowValues<'v>, order: &Order) -> RowValues<'v> {
         .bind(order.total.amount)
         .bind(order.total.currency.clone())
         .bind(order.coupon.clone())
+        .bind(order.card_token.clone())
         .bind(order.placed_at.as_micros())
         .bind(order.deadline_at.as_micros())
         .bind(order.settled_at.map(Timestamp::as_micros))
+        .bind(order.resolution.clone())
         .bind(order.traceparent.clone())
 }
 
@@ -59,9 +71,11 @@ impl TryFrom<OrderRow> for Order {
     fn try_from(row: OrderRow) -> Result<Self, Error> {
         let unreadable = || Error::Value(format!("the state of order {}", row.order_id));
         let state = State {
+            coordination: coordination(&row.coordination).ok_or_else(unreadable)?,
             status: Status::parse(&row.status, row.reason.as_deref()).ok_or_else(unreadable)?,
             payment: Payment::parse(&row.payment).ok_or_else(unreadable)?,
             stock: Stock::parse(&row.stock).ok_or_else(unreadable)?,
+            resolved: row.resolution.is_some(),
         };
         Ok(Self {
             id: row.order_id,
@@ -70,9 +84,11 @@ impl TryFrom<OrderRow> for Order {
             lines: serde_json::from_str(&row.lines)?,
             total: Money { amount: row.amount, currency: row.currency },
             coupon: row.coupon,
+            card_token: row.card_token,
             placed_at: Timestamp::from_micros(row.placed_at),
             deadline_at: Timestamp::from_micros(row.deadline_at),
             settled_at: row.settled_at.map(Timestamp::from_micros),
+            resolution: row.resolution,
             traceparent: row.traceparent,
         })
     }

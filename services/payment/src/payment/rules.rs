@@ -21,6 +21,20 @@ pub enum State {
     Refunded,
 }
 
+impl State {
+    /// What tells somebody who asks how the payment stands; nothing while that isn't known.
+    #[must_use]
+    pub const fn answer(self) -> Option<Effect> {
+        match self {
+            Self::Pending | Self::Reversing => None,
+            Self::Taken => Some(Effect::AnnounceTaken),
+            Self::Declined => Some(Effect::AnnounceDeclined),
+            Self::Voided => Some(Effect::AnnounceVoided),
+            Self::Refunded => Some(Effect::AnnounceRefunded),
+        }
+    }
+}
+
 /// Something that became known about a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fact {

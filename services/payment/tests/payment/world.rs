@@ -9,8 +9,8 @@ use std::{
 use broker::{Broker, Message, Topology, Verdict};
 use clap::Parser;
 use contracts::{
-    Cancellation, Cause, Coordination, Customer, Envelope, Event, Line, Money, OrderCancelled,
-    OrderId, OrderPlaced, SUBSCRIPTIONS, Timestamp,
+    Cancellation, Cause, Coordination, Customer, Envelope, Event, Exchange, Line, Money,
+    OrderCancelled, OrderId, OrderPlaced, SUBSCRIPTIONS, Timestamp,
 };
 use reqwest::{Method, StatusCode};
 use runtime::client::Client;
@@ -93,8 +93,11 @@ impl World {
     pub(crate) async fn new(database: TestDatabase) -> Self {
         let stop = CancellationToken::new();
         let broker_database = testkit::sqlite_database();
-        let topology =
-            Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays: RETRY_DELAYS.to_vec() };
+        let topology = Topology {
+            subscriptions: SUBSCRIPTIONS.to_vec(),
+            retry_delays: RETRY_DELAYS.to_vec(),
+            history: false,
+        };
         let broker = Broker::open(&broker_database.url, topology).await.unwrap();
         broker.declare().await.unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -169,7 +172,8 @@ impl World {
     pub(crate) async fn say<E: Event>(&self, id: Uuid, event: &E) {
         let envelope = Envelope::new(event, id, Timestamp::now(), &Cause::default()).unwrap();
         let body = envelope.to_bytes().unwrap();
-        let message = Message { routing_key: E::ROUTING_KEY.to_owned(), body };
+        let (exchange, routing_key) = (Exchange::Events, E::ROUTING_KEY.to_owned());
+        let message = Message { exchange, routing_key, body };
         let outcomes = self.broker.publish(&[message]).await;
         assert_eq!(outcomes, [broker::Outcome::Confirmed]);
     }
@@ -273,6 +277,7 @@ pub(crate) fn cancelled(order_id: OrderId) -> OrderCancelled {
         lines: lines(),
         total: money(4200),
         reason: Cancellation::Customer,
+        coordination: Coordination::Choreography,
     }
 }
 

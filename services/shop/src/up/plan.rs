@@ -38,7 +38,14 @@ pub(crate) fn plan(args: &Args, folder: &Folder) -> anyhow::Result<Vec<Launch>> 
     for service in SERVICES {
         let (port, own) = match service {
             "order" => {
-                let mut own = vec!["--payment".into(), url(ports.payment_port).into()];
+                let mut own: Vec<OsString> = Vec::new();
+                for (flag, port) in [
+                    ("--payment", ports.payment_port),
+                    ("--inventory", ports.inventory_port),
+                    ("--email", ports.email_port),
+                ] {
+                    own.extend([flag.into(), url(port).into()]);
+                }
                 if let Some(deadline) = &args.deadline {
                     own.extend(["--deadline".into(), deadline.into()]);
                 }

@@ -20,7 +20,11 @@ async fn broker(folder: &Path) -> Broker {
     let url = format!("sqlite://{}", file.replace('%', "%25"));
     let broker = Broker::open(&url, topology()).await.unwrap();
     for (body, queues) in [(ORDER, &["payment", "email"][..]), (JUNK, &["inventory"])] {
-        let message = Message { routing_key: "order.placed".to_owned(), body: body.into() };
+        let message = Message {
+            exchange: contracts::Exchange::Events,
+            routing_key: "order.placed".to_owned(),
+            body: body.into(),
+        };
         broker.publish(&[message]).await;
         for queue in ["payment", "inventory", "email"] {
             let mut consumer = broker.consume(queue, 10);
@@ -34,7 +38,7 @@ async fn broker(folder: &Path) -> Broker {
 
 fn topology() -> Topology {
     let retry_delays = vec![Duration::from_secs(1)];
-    Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays }
+    Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays, history: true }
 }
 
 fn failed(queue: &str) -> Verdict {

@@ -67,8 +67,11 @@ async fn a_fresh_start_empties_rabbitmq_too() {
     // Left over from an earlier shop: an order that nobody has seen, and one that failed for good.
     let broker = Broker::open(&url, topology()).await.unwrap();
     broker.declare().await.unwrap();
-    let message =
-        |body: &str| Message { routing_key: "order.placed".to_owned(), body: body.into() };
+    let message = |body: &str| Message {
+        exchange: contracts::Exchange::Events,
+        routing_key: "order.placed".to_owned(),
+        body: body.into(),
+    };
     let outcomes = broker.publish(&[message("old junk"), message("more old junk")]).await;
     assert_eq!(outcomes.len(), 2);
     let mut consumer = broker.consume("payment", 1);
@@ -94,5 +97,5 @@ async fn a_fresh_start_empties_rabbitmq_too() {
 
 fn topology() -> Topology {
     let retry_delays = vec![Duration::from_millis(100)];
-    Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays }
+    Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays, history: true }
 }

@@ -3,7 +3,7 @@
 //! RabbitMQ's permissions: *configure* is making and deleting, *write* is publishing to an exchange, *read* is consuming
 //! from a queue; and a topic permission says with which routing keys one may publish to a topic exchange. Each is a regular expression.
 
-use contracts::Publication;
+use contracts::{Exchange, Publication};
 use serde::Serialize;
 
 use super::topology::{Argument, Kind, Names, Plan};
@@ -40,7 +40,7 @@ struct TopicPermission {
 }
 
 #[derive(Serialize)]
-struct Exchange<'p> {
+struct Declared<'p> {
     name: &'p str,
     vhost: &'static str,
     #[serde(rename = "type")]
@@ -79,10 +79,11 @@ type Arguments<'p> = std::collections::BTreeMap<&'p str, &'p Argument>;
 pub(crate) fn definitions(
     topology: &Topology,
     publications: &[Publication],
+    senders: &[(&str, &str)],
 ) -> serde_json::Result<String> {
     let names = Names::new("");
     let plan = Plan::new(&names, topology);
-    let (users, permissions) = users(&names, topology, publications);
+    let (users, permissions) = users(&names, topology, publications, senders);
     let sections = [
         section("vhosts", [serde_json::json!({ "name": VHOST })])?,
         section("users", users)?,
@@ -117,6 +118,7 @@ fn users(
     names: &Names,
     topology: &Topology,
     publications: &[Publication],
+    senders: &[(&str, &str)],
 ) -> (Vec<User>, Vec<Permission>) {
     let (mut users, mut permissions) = (Vec::new(), Vec::new());
     let mut add = |name: &str, tags: Vec<&'static str>, configure, write: String, read: String| {
@@ -128,10 +130,18 @@ fn users(
         let service = subscription.queue;
         let mut write = vec![names.failures(service)];
         if publications.iter().any(|publication| publication.service == service) {
-            write.push(names.events());
+            write.push(names.exchange(Exchange::Events));
+        }
+        if senders.iter().any(|(sender, _)| *sender == service) {
+            write.push(names.exchange(Exchange::Commands));
         }
         // Beside its own queue, to count them: its dead letters and those that wait.
-        let read = format!(r"^{}(\.dead|\.retry\.[0-9]+)?$", literal(&names.queue(service)));
+        let own = format!(r"{}(\.dead|\.retry\.[0-9]+)?", literal(&names.queue(service)));
+        let read = if subscription.history {
+            format!("^({own}|{})$", literal(&names.history()))
+        } else {
+            format!("^{own}$")
+        };
         add(service, vec![], NOTHING, one_of(&write), read);
     }
     let (failures, dead) = (r"\.failures$".to_owned(), r"\.dead$".to_owned());
@@ -145,7 +155,7 @@ fn topic_permissions<'p>(
     names: &Names,
     publications: &'p [Publication],
 ) -> impl Iterator<Item = TopicPermission> + use<'p> {
-    let exchange = names.events();
+    let exchange = names.exchange(Exchange::Events);
     publications.iter().map(move |publication| TopicPermission {
         user: publication.service,
         vhost: VHOST,
@@ -166,8 +176,8 @@ fn literal(name: &str) -> String {
     name.replace('.', r"\.")
 }
 
-fn exchanges(plan: &Plan) -> impl Iterator<Item = Exchange<'_>> {
-    plan.exchanges.iter().map(|exchange| Exchange {
+fn exchanges(plan: &Plan) -> impl Iterator<Item = Declared<'_>> {
+    plan.exchanges.iter().map(|exchange| Declared {
         name: &exchange.name,
         vhost: VHOST,
         kind: exchange.kind,

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use contracts::Subscription;
 use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
 use rand::RngExt as _;
 use tokio::time::timeout;
@@ -88,6 +89,11 @@ impl Settings {
         Plan::new(&self.names, &self.topology)
     }
 
+    /// The subscription of a queue, if this program knows of it.
+    pub(super) fn subscription(&self, queue: &str) -> Option<&Subscription> {
+        self.topology.subscriptions.iter().find(|subscription| subscription.queue == queue)
+    }
+
     /// The retry queue whose delay is nearest to the asked one; none when the topology has no delays.
     pub(super) fn nearest_retry_queue(&self, queue: &str, delay: Duration) -> Option<String> {
         let delays = self.topology.retry_delays.iter();
@@ -142,9 +148,9 @@ impl Settings {
     /// What a connection needs of the topology. Others' queues are no business of a program that may not declare them.
     fn needed(&self, queue: Option<&str>) -> Plan {
         let mut plan = Plan::default();
-        // Who knows of no subscriptions publishes no events.
+        // Who knows of no subscriptions publishes nothing.
         if !self.topology.subscriptions.is_empty() {
-            plan.add_events(&self.names);
+            plan.add_exchanges(&self.names);
         }
         if let Some(queue) = queue {
             plan.add_queues(&self.names, queue, &self.topology.retry_delays);

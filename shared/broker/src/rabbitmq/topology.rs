@@ -3,18 +3,24 @@
 //! All queues are quorum queues that dead-letter at least once. Names carry what may differ between configurations (the
 //! delay of a retry queue): declaring an existing queue with other arguments is refused.
 //!
+//! Beside the queues there is the history: a stream that keeps every event for a while, for subscribers that come later. So every
+//! event has a queue to go to; a command without an owner's queue is unroutable.
+//!
 //! What failed is published on through an exchange of its own queue, `payment.failures`, which leads to that queue, its
 //! retry queues and its dead letters and nowhere else: through the default exchange a service could put anything anywhere.
 
 use std::time::Duration;
 
+use contracts::{Exchange as Way, Subscription};
 use serde::Serialize;
 
-use crate::{DELIVERY_LIMIT, Topology};
+use crate::{DELIVERY_LIMIT, HISTORY_DAYS, Topology};
 
 /// The delivery limit of the queues that nobody handles messages from: looking at a dead letter returns it, which counts
 /// as a delivery, and RabbitMQ 4 has a limit of 20 where none is given.
 const NO_LIMIT: u32 = 1_000_000_000;
+/// Bytes of a segment of the history.
+const SEGMENT: i64 = 50_000_000;
 
 /// Full names: each begins with the namespace.
 #[derive(Debug, Clone)]
@@ -29,9 +35,20 @@ impl Names {
         Self { prefix: format!("{namespace}{separator}") }
     }
 
-    /// The exchange that all events go through.
-    pub(super) fn events(&self) -> String {
-        format!("{}{}", self.prefix, crate::EVENTS)
+    /// The exchange that all events, or all commands, go through.
+    pub(super) fn exchange(&self, way: Way) -> String {
+        format!("{}{}", self.prefix, way.name())
+    }
+
+    /// The stream that keeps the events.
+    pub(super) fn history(&self) -> String {
+        format!("{}shop.history", self.prefix)
+    }
+
+    /// The key by which a subscriber sets a mark in the history, through its exchange of failures: from there on, all events
+    /// are in its queue.
+    pub(super) fn mark(&self, queue: &str) -> String {
+        format!("{}{queue}.mark", self.prefix)
     }
 
     /// A subscriber's queue.
@@ -102,20 +119,27 @@ pub(super) struct Binding {
 impl Plan {
     pub(super) fn new(names: &Names, topology: &Topology) -> Self {
         let mut plan = Self::default();
-        plan.add_events(names);
+        plan.add_exchanges(names);
+        if topology.history {
+            plan.queues.push(Queue::history(names.history()));
+            plan.bind(names.exchange(Way::Events), names.history(), "#".to_owned());
+        }
         for subscription in &topology.subscriptions {
-            plan.add_queues(names, subscription.queue, &topology.retry_delays);
+            let queue = subscription.queue;
+            plan.add_queues(names, queue, &topology.retry_delays);
             for key in subscription.routing_keys {
-                let queue = names.queue(subscription.queue);
-                plan.bind(names.events(), queue, (*key).to_owned());
+                plan.bind(names.exchange(Way::Events), names.queue(queue), (*key).to_owned());
             }
+            plan.add_bindings(names, subscription);
         }
         plan
     }
 
-    /// The exchange of the events.
-    pub(super) fn add_events(&mut self, names: &Names) {
-        self.exchanges.push(Exchange { name: names.events(), kind: Kind::Topic });
+    /// The exchanges of events and commands.
+    pub(super) fn add_exchanges(&mut self, names: &Names) {
+        for (way, kind) in [(Way::Events, Kind::Topic), (Way::Commands, Kind::Direct)] {
+            self.exchanges.push(Exchange { name: names.exchange(way), kind });
+        }
     }
 
     /// A subscriber's queue with what belongs to it. What a queue dead-letters to comes before it.
@@ -136,12 +160,39 @@ impl Plan {
         self.queues.extend(queues);
     }
 
+    /// What a subscriber gets or does beside its events.
+    fn add_bindings(&mut self, names: &Names, subscription: &Subscription) {
+        let queue = subscription.queue;
+        if subscription.commands {
+            self.bind(names.exchange(Way::Commands), names.queue(queue), queue.to_owned());
+        }
+        if subscription.history {
+            self.bind(names.failures(queue), names.history(), names.mark(queue));
+        }
+    }
+
     fn bind(&mut self, exchange: String, queue: String, routing_key: String) {
         self.bindings.push(Binding { exchange, queue, routing_key });
     }
 }
 
 impl Queue {
+    /// A stream: what is read stays.
+    fn history(name: String) -> Self {
+        let arguments = vec![
+            ("x-queue-type", Argument::Text("stream".to_owned())),
+            ("x-max-age", Argument::Text(format!("{HISTORY_DAYS}D"))),
+            // Only whole segments go; of a small shop the last of 500 MB, as usual, would keep years.
+            ("x-stream-max-segment-size-bytes", Argument::Number(SEGMENT)),
+        ];
+        Self { name, arguments }
+    }
+
+    /// Whether it keeps what is read.
+    pub(super) fn is_stream(&self) -> bool {
+        self.arguments.iter().any(|(key, _)| *key == "x-max-age")
+    }
+
     fn new(name: String, delivery_limit: u32) -> Self {
         let arguments = vec![
             ("x-queue-type", Argument::Text("quorum".to_owned())),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use contracts::Timestamp;
 use tokio::{
     sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
@@ -22,6 +23,8 @@ use crate::{Delivery, Verdict};
 const FIRST_POLL: Duration = Duration::from_millis(1);
 /// The pause after the table could not be read.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
+/// How often events that are too old are forgotten.
+const FORGETTING: Duration = Duration::from_secs(60 * 60);
 /// How often leases are renewed.
 const RENEWAL: Duration = Duration::from_millis(LEASE.as_millis() as u64 / 3);
 
@@ -158,7 +161,14 @@ impl Feed {
         let mut pause = FIRST_POLL;
         // None after an error: leases may have run out meanwhile.
         let mut renewed = Some(Instant::now());
+        let mut forgot: Option<Instant> = None;
         loop {
+            if forgot.is_none_or(|at| at.elapsed() > FORGETTING) {
+                forgot = Some(Instant::now());
+                if let Err(error) = self.table.forget(Timestamp::now()).await {
+                    tracing::debug!(%error, "the history was not shortened; trying later");
+                }
+            }
             if renewed.is_none_or(|at| at.elapsed() > RENEWAL) {
                 renewed = self.renew().await.then(Instant::now);
             }

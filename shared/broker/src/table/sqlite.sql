@@ -27,3 +27,12 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     history TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS dead_letters_queue ON dead_letters (queue, seq);
+
+-- Every event of the last days, for subscribers that come later.
+CREATE TABLE IF NOT EXISTS history (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    routing_key TEXT NOT NULL,
+    body BLOB NOT NULL,
+    published_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS history_published ON history (published_at);

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use broker::{Broker, Consumer, Delivery, History, Message, Outcome, Topology, Verdict};
-use contracts::{Subscription, Timestamp};
+use contracts::{Exchange, Subscription, Timestamp};
 use futures_util::FutureExt as _;
 use testkit::TestDatabase;
 use tokio::time::timeout;
@@ -19,8 +19,8 @@ pub(crate) const SOON: Duration = Duration::from_millis(300);
 pub(crate) const LATER: Duration = Duration::from_secs(2);
 
 const SUBSCRIPTIONS: &[Subscription] = &[
-    Subscription { queue: "payment", routing_keys: &["order.placed", "order.cancelled"] },
-    Subscription { queue: "email", routing_keys: &["order.placed"] },
+    Subscription::to("payment", &["order.placed", "order.cancelled"]).with_commands(),
+    Subscription::to("email", &["order.placed"]),
 ];
 
 /// The adapter and its engine.
@@ -80,7 +80,11 @@ pub(crate) fn undeclaring(url: &str) -> String {
 }
 
 pub(crate) fn topology() -> Topology {
-    Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays: vec![SOON, LATER] }
+    Topology {
+        subscriptions: SUBSCRIPTIONS.to_vec(),
+        retry_delays: vec![SOON, LATER],
+        history: false,
+    }
 }
 
 /// Runs a case against a broker of its own, and tidies up however it ends.
@@ -97,7 +101,7 @@ pub(crate) async fn run(kind: Kind, case: impl AsyncFnOnce(&Fixture)) {
 }
 
 pub(crate) fn message(routing_key: &str, body: impl Into<Vec<u8>>) -> Message {
-    Message { routing_key: routing_key.to_owned(), body: body.into() }
+    Message { exchange: Exchange::Events, routing_key: routing_key.to_owned(), body: body.into() }
 }
 
 /// `count` placed orders, each with its own bytes.

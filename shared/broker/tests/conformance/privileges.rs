@@ -33,7 +33,7 @@ fn url(server: &TestRabbitMq, user: &str) -> String {
 
 async fn open(server: &TestRabbitMq, user: &str) -> Broker {
     let retry_delays = vec![DELAY, Duration::from_secs(5)];
-    let topology = Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays };
+    let topology = Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays, history: true };
     Broker::open(&url(server, user), topology).await.unwrap()
 }
 
@@ -221,7 +221,7 @@ async fn told(broker: &Broker) -> String {
 async fn a_program_that_declares_finds_nothing_to_change_in_the_definitions() {
     let Some(server) = defined().await else { return };
     let retry_delays = [1, 5, 30, 120, 600].map(Duration::from_secs).to_vec();
-    let topology = Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays };
+    let topology = Topology { subscriptions: SUBSCRIPTIONS.to_vec(), retry_delays, history: true };
     // An argument that differed would be refused, and a queue more would not be there.
     let declaring = Broker::open(&server.url, topology.clone()).await.unwrap();
     Broker::open(&undeclaring(&server.url), topology).await.unwrap().declare().await.unwrap();

@@ -29,11 +29,28 @@ pub struct Line {
 }
 
 /// Who coordinates an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordination {
-    /// Payment and inventory react to `OrderPlaced` by themselves.
+    /// Payment and inventory react to `OrderPlaced` and `OrderCancelled` by themselves.
+    #[default]
     Choreography,
+    /// The order service's saga tells payment and inventory what to do, by commands.
+    Orchestration,
+    /// The order service calls the others one after the other, and the customer waits. Such an order is never announced.
+    Sync,
+}
+
+impl Coordination {
+    /// The name as it is in messages, `choreography`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Choreography => "choreography",
+            Self::Orchestration => "orchestration",
+            Self::Sync => "sync",
+        }
+    }
 }
 
 /// A customer's checkout was accepted.
@@ -80,6 +97,8 @@ pub enum Cancellation {
     Customer,
     /// It wasn't confirmed in time.
     Deadline,
+    /// One of those who were asked didn't answer in time, or failed.
+    NoAnswer,
 }
 
 impl Cancellation {
@@ -91,6 +110,7 @@ impl Cancellation {
             Self::StockRejected => "stock_rejected",
             Self::Customer => "customer",
             Self::Deadline => "deadline",
+            Self::NoAnswer => "no_answer",
         }
     }
 }
@@ -108,4 +128,7 @@ pub struct OrderCancelled {
     pub total: Money,
     /// Why.
     pub reason: Cancellation,
+    /// Who coordinates: unless it is choreography, payment and inventory are told what to undo.
+    #[serde(default)]
+    pub coordination: Coordination,
 }

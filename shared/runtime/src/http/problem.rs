@@ -23,6 +23,10 @@ pub struct Problem {
     /// What is wrong with which field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What else there is to say, each under a name of its own.
+    #[serde(flatten)]
+    #[schema(value_type = Option<Object>)]
+    pub extensions: serde_json::Map<String, serde_json::Value>,
     /// After how many seconds trying again makes sense.
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -52,8 +56,16 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            extensions: serde_json::Map::new(),
             retry_after: None,
         }
+    }
+
+    /// The problem with one thing more that it says.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.extensions.insert(name.to_owned(), value.into());
+        self
     }
 
     /// 400: the request is not even well-formed.

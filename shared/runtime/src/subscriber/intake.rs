@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use broker::Delivery;
-use contracts::{DecodeError, Envelope, Header, Incoming};
+use contracts::{DecodeError, Envelope, Exchange, Header, Incoming};
 use tracing::{Span, field::Empty};
 
 use super::Received;
@@ -59,6 +59,9 @@ fn span(
     header: Option<&Header>,
     attempt: u32,
 ) -> Span {
+    // An event's key is never a queue's name.
+    let exchange =
+        if delivery.routing_key == queue { Exchange::Commands } else { Exchange::Events };
     let span = tracing::info_span!(
         "process",
         otel.name = format!("process {queue}"),
@@ -69,7 +72,7 @@ fn span(
         messaging.system = system,
         messaging.operation.name = "process",
         messaging.operation.type = "process",
-        messaging.destination.name = format!("{}:{}:{queue}", broker::EVENTS, delivery.routing_key),
+        messaging.destination.name = format!("{}:{}:{queue}", exchange.name(), delivery.routing_key),
         messaging.rabbitmq.destination.routing_key = delivery.routing_key,
         messaging.message.id = header.map(|header| tracing::field::display(header.id)),
         messaging.message.conversation_id = header.map(|header| header.correlationid.as_str()),

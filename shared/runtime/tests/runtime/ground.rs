@@ -53,6 +53,7 @@ impl Ground {
         let topology = Topology {
             subscriptions: contracts::SUBSCRIPTIONS.to_vec(),
             retry_delays: plumbing.retry_delays.clone(),
+            history: false,
         };
         let broker = Broker::open(&url, topology.clone()).await.unwrap();
         broker.declare().await.unwrap();

@@ -26,7 +26,11 @@ async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
     for _ in 0..3 {
         let batch: Vec<Message> = rows
             .iter()
-            .map(|row| Message { routing_key: row.routing_key.clone(), body: row.body.clone() })
+            .map(|row| Message {
+                exchange: row.exchange,
+                routing_key: row.routing_key.clone(),
+                body: row.body.clone(),
+            })
             .collect();
         ground.broker.publish(&batch).await;
     }
@@ -44,7 +48,7 @@ async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
 async fn one_that_comes_again_while_it_fails_is_not_lost(ground: Ground) {
     let ids = ground.publish(1).await;
     let row = ground.db.lease_outbox(1).await.unwrap().remove(0);
-    let copy = Message { routing_key: row.routing_key, body: row.body };
+    let copy = Message { exchange: row.exchange, routing_key: row.routing_key, body: row.body };
     ground.broker.publish(&[copy.clone(), copy.clone(), copy]).await;
     let troubles = HashMap::from([(ids[0], Trouble::Call(1))]);
     let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
@@ -127,7 +131,11 @@ async fn what_cannot_be_read_is_a_dead_letter_at_once(ground: Ground) {
     ];
     let batch: Vec<Message> = bodies
         .into_iter()
-        .map(|body| Message { routing_key: good.routing_key.clone(), body })
+        .map(|body| Message {
+            exchange: good.exchange,
+            routing_key: good.routing_key.clone(),
+            body,
+        })
         .collect();
     ground.broker.publish(&batch).await;
     let handling = ground.handle(Recorder::default());

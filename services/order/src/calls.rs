@@ -1,0 +1,223 @@
+//! Calling the others, one after the other, while the customer waits: an order without events.
+//!
+//! Everything is one call after another, each with a time limit and a key that makes a repetition harmless. When one fails, what
+//! was done before is undone by calls; what that doesn't achieve is left to a person.
+
+use std::time::Duration;
+
+use contracts::{Cancellation, OrderId};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use runtime::client::Client;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    config::Config,
+    machine::{Payment, Step, Stock},
+    order::Order,
+};
+
+/// The services that an order is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Callees {
+    inventory: Client,
+    payment: Client,
+    email: Client,
+    timeout: Duration,
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The other service said no, and has done nothing.
+    Refused {
+        /// Why the order can't be.
+        reason: Cancellation,
+        /// What it said.
+        detail: String,
+    },
+    /// It didn't answer, or failed: it may or may not have done what it was asked.
+    Unknown {
+        /// The service.
+        callee: &'static str,
+        /// Whether the time was over.
+        late: bool,
+        /// What is known of it.
+        detail: String,
+    },
+}
+
+impl Callees {
+    /// The services at the addresses of the configuration.
+    ///
+    /// # Errors
+    /// When an address can't be used.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let timeout = config.call_timeout;
+        Ok(Self {
+            inventory: Client::new(&config.inventory, timeout)?,
+            payment: Client::new(&config.payment, timeout)?,
+            email: Client::new(&config.email, timeout)?,
+            timeout,
+        })
+    }
+
+    /// Puts the goods aside.
+    ///
+    /// # Errors
+    /// When something is missing, or inventory fails.
+    pub(crate) async fn reserve(&self, order: &Order) -> Result<Stock, Failed> {
+        let lines: Vec<Value> = order
+            .lines
+            .iter()
+            .map(|line| json!({"sku": line.sku, "quantity": line.quantity}))
+            .collect();
+        let body = json!({"order_id": order.id, "lines": lines});
+        let answer =
+            self.inventory.call(Method::POST, "/reservations", &["reservations"], |request| {
+                keyed(request, order.id, Step::ReserveStock.as_str()).json(&body)
+            });
+        let answer = self.answered("inventory", answer.await)?;
+        match answer.status() {
+            StatusCode::CREATED => Ok(Stock::Reserved),
+            StatusCode::CONFLICT => Err(Failed::Refused {
+                reason: Cancellation::StockRejected,
+                detail: detail(answer).await,
+            }),
+            _ => Err(failed("inventory", answer).await),
+        }
+    }
+
+    /// Charges the card.
+    ///
+    /// # Errors
+    /// When it is declined, or payment or its card processor fails.
+    pub(crate) async fn charge(&self, order: &Order, card_token: &str) -> Result<Payment, Failed> {
+        let body = json!({"order_id": order.id, "total": order.total, "card_token": card_token});
+        let answer = self.payment.call(Method::POST, "/payments", &["payments"], |request| {
+            keyed(request, order.id, Step::ChargeCard.as_str()).json(&body)
+        });
+        let answer = self.answered("payment", answer.await)?;
+        match answer.status() {
+            StatusCode::CREATED => Ok(Payment::Taken),
+            StatusCode::PAYMENT_REQUIRED => Err(Failed::Refused {
+                reason: Cancellation::PaymentDeclined,
+                detail: detail(answer).await,
+            }),
+            _ => Err(failed("payment", answer).await),
+        }
+    }
+
+    /// Sends the receipt.
+    ///
+    /// # Errors
+    /// When email or its mail server fails.
+    pub(crate) async fn send_receipt(&self, order: &Order) -> Result<(), Failed> {
+        let answer =
+            self.email.call(Method::POST, "/mails/receipt", &["mails", "receipt"], |request| {
+                keyed(request, order.id, "send_receipt").json(&json!({"order": order.confirmed()}))
+            });
+        let answer = self.answered("email", answer.await)?;
+        match answer.status() {
+            StatusCode::CREATED => Ok(()),
+            _ => Err(failed("email", answer).await),
+        }
+    }
+
+    /// Has what was charged given back; what is known of it then. Payment goes on with it by itself when that takes longer.
+    ///
+    /// # Errors
+    /// When payment fails.
+    pub(crate) async fn refund(&self, order: &Order) -> Result<Payment, Failed> {
+        let id = order.id.to_string();
+        let path = ["payments", id.as_str(), "refund"];
+        let body = json!({"total": order.total});
+        let answer =
+            self.payment.call(Method::POST, "/payments/{order_id}/refund", &path, |request| {
+                keyed(request, order.id, Step::RefundPayment.as_str()).json(&body)
+            });
+        let answer = self.answered("payment", answer.await)?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::ACCEPTED => {
+                let payment: Value = answer.json().await.unwrap_or_default();
+                Ok(payment["state"].as_str().and_then(Payment::parse).unwrap_or(Payment::Unknown))
+            }
+            _ => Err(failed("payment", answer).await),
+        }
+    }
+
+    /// Has the goods put back.
+    ///
+    /// # Errors
+    /// When inventory fails.
+    pub(crate) async fn release(&self, order: &Order) -> Result<Stock, Failed> {
+        self.of_reservation(
+            order,
+            Step::ReleaseStock,
+            "/reservations/{order_id}/release",
+            "release",
+        )
+        .await?;
+        Ok(Stock::Released)
+    }
+
+    /// Has the goods taken off the books.
+    ///
+    /// # Errors
+    /// When inventory fails.
+    pub(crate) async fn ship(&self, order: &Order) -> Result<(), Failed> {
+        self.of_reservation(order, Step::ShipStock, "/reservations/{order_id}/ship", "ship").await
+    }
+
+    async fn of_reservation(
+        &self,
+        order: &Order,
+        step: Step,
+        route: &'static str,
+        action: &str,
+    ) -> Result<(), Failed> {
+        let id = order.id.to_string();
+        let path = ["reservations", id.as_str(), action];
+        let answer = self
+            .inventory
+            .call(Method::POST, route, &path, |request| keyed(request, order.id, step.as_str()));
+        let answer = self.answered("inventory", answer.await)?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            _ => Err(failed("inventory", answer).await),
+        }
+    }
+
+    fn answered(
+        &self,
+        callee: &'static str,
+        answer: reqwest::Result<Response>,
+    ) -> Result<Response, Failed> {
+        answer.map_err(|error| {
+            let late = error.is_timeout();
+            let detail = if late {
+                format!("{callee} didn't answer within {:?}", self.timeout)
+            } else {
+                format!("{callee} can't be reached")
+            };
+            Failed::Unknown { callee, late, detail }
+        })
+    }
+}
+
+/// The key of a call: the same for each repetition, and another for each step of each order.
+fn keyed(request: RequestBuilder, order: OrderId, step: &str) -> RequestBuilder {
+    request.header("Idempotency-Key", Uuid::new_v5(&order, step.as_bytes()).to_string())
+}
+
+async fn failed(callee: &'static str, answer: Response) -> Failed {
+    let status = answer.status();
+    let detail = format!("{callee} answered {status}: {}", detail(answer).await);
+    Failed::Unknown { callee, late: false, detail }
+}
+
+/// What a problem document says.
+async fn detail(answer: Response) -> String {
+    let problem: Value = answer.json().await.unwrap_or_default();
+    problem["detail"].as_str().unwrap_or("no reason given").to_owned()
+}

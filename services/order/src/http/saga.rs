@@ -1,0 +1,315 @@
+//! `/sagas`: what the order service has had others do and was not answered, for whoever looks after it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::HeaderMap,
+};
+use contracts::{Coordination, OrderId, Timestamp};
+use garde::Validate;
+use runtime::{
+    Problem,
+    http::{Json, idempotency_key},
+    telemetry,
+};
+use serde::{Deserialize, Serialize};
+use tracing::Span;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Shop,
+    view::{self, Asked, no_such_order, order_id},
+};
+use crate::{
+    calls::Failed,
+    machine::{Fact, Payment, Refused, Step, Stock},
+    moving::{self, Error, Moving},
+    order::Order,
+    store::{
+        self,
+        steps::{self, Kept},
+    },
+};
+
+/// Sagas in a list at most.
+const MAX_LIMIT: u32 = 1_000;
+
+/// Which sagas.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Parameters {
+    /// Only those that a person should look at.
+    #[serde(default)]
+    #[param(default = false)]
+    parked: bool,
+    /// Steps at most, 1 to 1,000.
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// An order that others were told to do something for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Saga {
+    /// The order.
+    #[schema(value_type = uuid::Uuid)]
+    order_id: OrderId,
+    /// `orchestration` or `sync`.
+    #[schema(example = "orchestration")]
+    style: &'static str,
+    /// `placed`, `confirmed` or `cancelled`.
+    #[schema(example = "cancelled")]
+    status: &'static str,
+    /// Whether nothing is left to happen.
+    settled: bool,
+    /// What is known of the payment.
+    #[schema(example = "taken")]
+    payment: &'static str,
+    /// What is known of the goods.
+    #[schema(example = "reserved")]
+    stock: &'static str,
+    /// Why a person has declared it settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<String>,
+    /// What others were told to do, the first one first.
+    steps: Vec<Asked>,
+}
+
+/// Why a saga that could not be undone is settled nevertheless.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resolution {
+    /// What was done about it, by whom: 3 to 500 characters. It is kept with the order.
+    #[garde(length(chars, min = 3, max = 500), custom(printable))]
+    #[schema(example = "refunded by hand in the processor's dashboard, ticket 4711")]
+    reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn printable(text: &str, (): &()) -> garde::Result {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err(garde::Error::new("must be one line with something to read"));
+    }
+    Ok(())
+}
+
+impl Saga {
+    fn new(order: Order, steps: Vec<Kept>) -> Self {
+        Self {
+            order_id: order.id,
+            style: order.state.coordination.as_str(),
+            status: order.state.status.as_str(),
+            settled: order.settled_at.is_some(),
+            payment: order.state.payment.as_str(),
+            stock: order.state.stock.as_str(),
+            resolution: order.resolution,
+            steps: steps.into_iter().map(Asked::from).collect(),
+        }
+    }
+}
+
+/// What waits for an answer
+///
+/// Those that a person should look at come first, and of these the oldest.
+#[utoipa::path(
+    get, path = "/sagas", tag = "sagas", params(Parameters),
+    responses(
+        (status = 200, body = Vec<Saga>),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(shop): State<Arc<Shop>>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<axum::Json<Vec<Saga>>, Problem> {
+    let Query(Parameters { parked, limit }) =
+        parameters.map_err(|error| Problem::invalid_field("parked", error.body_text()))?;
+    let limit = limit.unwrap_or(100);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::invalid_field("limit", "must be a number from 1 to 1000"));
+    }
+    let open = steps::open(&shop.db, parked, limit).await?;
+    let mut order_ids: Vec<OrderId> = open.iter().map(|step| step.order_id).collect();
+    let mut by_order: BTreeMap<OrderId, Vec<Kept>> = BTreeMap::new();
+    for step in open {
+        by_order.entry(step.order_id).or_default().push(step);
+    }
+    order_ids.dedup();
+    let mut sagas = Vec::new();
+    for id in order_ids {
+        let Some(steps) = by_order.remove(&id) else { continue };
+        if let Some(order) = store::order(&shop.db, id).await? {
+            sagas.push(Saga::new(order, steps));
+        }
+    }
+    Ok(axum::Json(sagas))
+}
+
+/// An order's saga
+#[utoipa::path(
+    get, path = "/sagas/{id}", tag = "sagas",
+    params(("id" = Uuid, Path, description = "The order's id")),
+    responses(
+        (status = 200, body = Saga),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The id is no UUID"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such order"),
+    )
+)]
+pub(super) async fn show(
+    State(shop): State<Arc<Shop>>,
+    id: Result<Path<OrderId>, PathRejection>,
+) -> Result<axum::Json<Saga>, Problem> {
+    Ok(axum::Json(saga(&shop, order_id(id)?).await?))
+}
+
+async fn saga(shop: &Shop, id: OrderId) -> Result<Saga, Problem> {
+    let order = store::order(&shop.db, id).await?.ok_or_else(|| no_such_order(id))?;
+    Ok(Saga::new(order, steps::of_order(&shop.db, id).await?))
+}
+
+/// Ask again now
+///
+/// For what was not answered. It makes no difference how often: whoever is asked does it once.
+#[utoipa::path(
+    post, path = "/sagas/{id}/retry", tag = "sagas",
+    params(
+        ("id" = Uuid, Path, description = "The order's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; taken note of, since repeating is harmless")
+    ),
+    responses(
+        (status = 200, body = Saga, description = "It was asked for again"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The id is no UUID"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such order"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Nothing waits for an answer"),
+    )
+)]
+pub(super) async fn retry(
+    State(shop): State<Arc<Shop>>,
+    id: Result<Path<OrderId>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<axum::Json<Saga>, Problem> {
+    let id = order_id(id)?;
+    idempotency_key(&headers, "POST /sagas/{id}/retry", id.as_bytes())?;
+    let order = store::order(&shop.db, id).await?.ok_or_else(|| no_such_order(id))?;
+    let mut open = steps::of_order(&shop.db, id).await?;
+    open.retain(|step| step.answered_at.is_none());
+    if open.is_empty() {
+        return Err(nothing_to_do());
+    }
+    if order.state.coordination == Coordination::Sync {
+        for step in &open {
+            call_again(&shop, &order, step.step).await?;
+        }
+    } else {
+        send_again(&shop, id).await?;
+    }
+    Ok(axum::Json(saga(&shop, id).await?))
+}
+
+/// Sends the command of what the saga waits for once more.
+async fn send_again(shop: &Shop, id: OrderId) -> Result<(), Problem> {
+    let mut tx = shop.db.begin().await?;
+    let moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
+    let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
+    let cause = telemetry::cause(&Span::current());
+    let now = Timestamp::now();
+    let mut again = steps::of_orders(&mut tx, &[id]).await?;
+    again.retain(|step| step.answered_at.is_none());
+    for step in &mut again {
+        moving::send(&mut tx, order, step.step, &cause)?;
+        step.attempt = step.attempt.saturating_add(1);
+        step.due_at = Some(shop.watchers.pace.due(step.step, 1, now));
+    }
+    steps::ask_again(&mut tx, &again).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes a call once more, and writes down what came of it.
+async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Problem> {
+    let called = match step {
+        Step::RefundPayment => shop.callees.refund(order).await.map(Fact::Payment),
+        Step::ReleaseStock => shop.callees.release(order).await.map(Fact::Stock),
+        Step::ShipStock => shop.callees.ship(order).await.map(|()| Fact::CallsDone),
+        // These are never left to a person.
+        Step::ReserveStock | Step::ChargeCard => return Ok(()),
+    };
+    let cause = telemetry::cause(&Span::current());
+    let mut tx = shop.db.begin().await?;
+    let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
+    match called {
+        Ok(Fact::Payment(Payment::Unknown) | Fact::Stock(Stock::Unknown)) => {}
+        Ok(Fact::CallsDone) => moving.answer(order.id, Step::ShipStock, "done"),
+        Ok(fact) => {
+            moving.take(&mut tx, order.id, fact, &cause).map_err(|e| problem(e, order.id))?
+        }
+        Err(Failed::Refused { detail, .. } | Failed::Unknown { detail, .. }) => {
+            moving.park(order.id, step, detail);
+        }
+    }
+    moving.save(&mut tx, &shop.watchers).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Declare it settled
+///
+/// For a cancelled order whose money or goods can't be given back by the shop, and that a person has dealt with.
+#[utoipa::path(
+    post, path = "/sagas/{id}/resolve", tag = "sagas",
+    params(
+        ("id" = Uuid, Path, description = "The order's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; taken note of, since it can be done only once")
+    ),
+    request_body = Resolution,
+    responses(
+        (status = 200, body = Saga, description = "It is settled"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The id is no UUID"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such order"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Nothing of it waits to be undone"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The reason is missing or too long"),
+    )
+)]
+pub(super) async fn resolve(
+    State(shop): State<Arc<Shop>>,
+    id: Result<Path<OrderId>, PathRejection>,
+    headers: HeaderMap,
+    Json { value: resolution, hash }: Json<Resolution>,
+) -> Result<axum::Json<Saga>, Problem> {
+    let id = order_id(id)?;
+    idempotency_key(&headers, "POST /sagas/{id}/resolve", &hash)?;
+    let mut tx = shop.db.begin().await?;
+    let mut moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
+    // Sent twice, it is resolved as it was said to be.
+    let again = moving
+        .order(id)
+        .is_some_and(|order| order.resolution.as_deref() == Some(resolution.reason.as_str()));
+    if !again {
+        let cause = telemetry::cause(&Span::current());
+        moving
+            .resolve(&mut tx, id, &resolution.reason, &cause)
+            .map_err(|error| problem(error, id))?;
+        tracing::warn!(order_id = %id, reason = resolution.reason, "a person has declared an order settled");
+        moving.save(&mut tx, &shop.watchers).await?;
+        tx.commit().await?;
+    }
+    Ok(axum::Json(saga(&shop, id).await?))
+}
+
+fn problem(error: Error, id: OrderId) -> Problem {
+    match error {
+        Error::Refused(Refused::NothingToResolve) => nothing_to_do(),
+        error => view::problem(error, id),
+    }
+}
+
+fn nothing_to_do() -> Problem {
+    Problem::conflict(
+        "nothing-to-do",
+        "There is nothing to do",
+        "nothing of this order waits for an answer, or to be undone",
+    )
+}

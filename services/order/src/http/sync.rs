@@ -1,0 +1,271 @@
+//! `POST /checkout?style=sync`: the order is made by calls, and answered when all of them are.
+
+use std::sync::Arc;
+
+use ::store::idempotency::{Answer, Keyed};
+use axum::{http::StatusCode, response::Response};
+use contracts::{Cancellation, OrderId};
+use runtime::{Problem, telemetry};
+use tracing::{Instrument as _, Span};
+
+use super::{Shop, keys::InUse};
+use crate::{
+    calls::Failed,
+    machine::{Fact, Payment, Step, Stock},
+    moving::{self, Moving},
+    order::{Entry, Order},
+};
+
+/// A checkout under way; its key is in use until it is answered.
+pub(super) struct Conducted {
+    pub(super) shop: Arc<Shop>,
+    pub(super) order: Order,
+    pub(super) card_token: String,
+    pub(super) keyed: Option<(Keyed, Arc<InUse>)>,
+}
+
+/// What became of the calls.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// What the others said, in its order.
+    facts: Vec<Fact>,
+    /// Why the order can't be, if it can't.
+    failure: Option<Failed>,
+    /// What was undone, in words.
+    undone: Vec<&'static str>,
+    /// What could not be undone, or is not known to be, and why.
+    left: Vec<(Step, String)>,
+}
+
+impl Conducted {
+    /// Makes the order. A customer who hangs up doesn't end that.
+    pub(super) async fn answer(self) -> Result<Response, Problem> {
+        let conducting = async move {
+            let answer = self.conduct().await;
+            self.keep(&answer).await;
+            answer
+        };
+        let conducted = tokio::spawn(conducting.instrument(Span::current())).await;
+        let answer = conducted.map_err(|_| Problem::internal())?;
+        answer.map(|order| created(&order))
+    }
+
+    async fn conduct(&self) -> Result<Order, Problem> {
+        let Self { shop, order, card_token, .. } = self;
+        let outcome = self.call(card_token).await;
+        let order = match self.write(&outcome).await {
+            Ok(order) => order,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, order_id = %order.id, "what came of an order's calls was not written down");
+                // The deadline leaves it to a person.
+                return Err(Problem::unavailable(
+                    "what came of the order isn't known; look at it, or repeat this with the same Idempotency-Key",
+                )
+                .with("order", format!("/orders/{}", order.id)));
+            }
+        };
+        if let Some(failure) = &outcome.failure {
+            return Err(problem(failure, &outcome, order.id));
+        }
+        // The order is confirmed whatever comes of this.
+        if let Err(failed) = shop.callees.ship(&order).await {
+            self.leave_shipping(words(&failed)).await;
+        }
+        Ok(order)
+    }
+
+    /// Goods, money, mail: and back again at the first failure.
+    async fn call(&self, card_token: &str) -> Outcome {
+        let (callees, order) = (&self.shop.callees, &self.order);
+        let mut outcome = Outcome::default();
+        match callees.reserve(order).await {
+            Ok(reserved) => outcome.facts.push(Fact::Stock(reserved)),
+            Err(failure) => {
+                if matches!(failure, Failed::Refused { .. }) {
+                    outcome.facts.push(Fact::Stock(Stock::Rejected));
+                }
+                // Nobody was asked for money, and nobody will be.
+                outcome.facts.push(Fact::Payment(Payment::Voided));
+                return self.undo(outcome, failure).await;
+            }
+        }
+        match callees.charge(order, card_token).await {
+            Ok(taken) => outcome.facts.push(Fact::Payment(taken)),
+            Err(failure) => {
+                if matches!(failure, Failed::Refused { .. }) {
+                    outcome.facts.push(Fact::Payment(Payment::Declined));
+                }
+                return self.undo(outcome, failure).await;
+            }
+        }
+        if let Err(failure) = callees.send_receipt(order).await {
+            return self.undo(outcome, failure).await;
+        }
+        outcome.facts.push(Fact::CallsDone);
+        outcome
+    }
+
+    /// Undoes, in reverse, what was or may have been done.
+    async fn undo(&self, mut outcome: Outcome, failure: Failed) -> Outcome {
+        outcome.facts.push(Fact::CallFailed(failure.reason()));
+        outcome.failure = Some(failure);
+        let knows = |outcome: &Outcome, done: fn(&Fact) -> bool| outcome.facts.iter().any(done);
+        if !knows(&outcome, |fact| {
+            matches!(fact, Fact::Payment(Payment::Voided | Payment::Declined))
+        }) {
+            match self.shop.callees.refund(&self.order).await {
+                Ok(Payment::Unknown) => outcome.undone.push("the money is being given back"),
+                Ok(payment) => {
+                    outcome.facts.push(Fact::Payment(payment));
+                    outcome.undone.push("no money is kept");
+                }
+                Err(failed) => outcome.left.push((Step::RefundPayment, words(&failed))),
+            }
+        }
+        if !knows(&outcome, |fact| matches!(fact, Fact::Stock(Stock::Rejected))) {
+            match self.shop.callees.release(&self.order).await {
+                Ok(released) => {
+                    outcome.facts.push(Fact::Stock(released));
+                    outcome.undone.push("no goods are kept aside");
+                }
+                Err(failed) => outcome.left.push((Step::ReleaseStock, words(&failed))),
+            }
+        }
+        outcome
+    }
+
+    /// Writes down what came of the calls; the order as it is then.
+    async fn write(&self, outcome: &Outcome) -> Result<Order, moving::Error> {
+        let Self { shop, order, .. } = self;
+        let cause = telemetry::cause(&Span::current());
+        let mut tx = shop.db.begin().await?;
+        let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
+        for fact in &outcome.facts {
+            moving.take(&mut tx, order.id, *fact, &cause)?;
+            if let Some(service) = teller(*fact) {
+                let at = contracts::Timestamp::now();
+                let fact = fact.as_str();
+                moving.note(Entry { order_id: order.id, fact, service, at, detail: None });
+            }
+        }
+        for (step, error) in &outcome.left {
+            moving.park(order.id, *step, error.clone());
+        }
+        let order = moving.order(order.id).cloned().ok_or(moving::Error::Unknown(order.id))?;
+        moving.save(&mut tx, &shop.watchers).await?;
+        tx.commit().await?;
+        Ok(order)
+    }
+
+    /// The goods of a confirmed order are still on the books.
+    async fn leave_shipping(&self, error: String) {
+        let parking = async {
+            let mut tx = self.shop.db.begin().await?;
+            let mut moving = Moving::new(Vec::new(), self.shop.watchers.pace);
+            moving.park(self.order.id, Step::ShipStock, error);
+            moving.save(&mut tx, &self.shop.watchers).await?;
+            tx.commit().await
+        };
+        if let Err(error) = parking.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, order_id = %self.order.id, "the goods of a confirmed order are still put aside");
+        }
+    }
+
+    /// Keeps the answer for whoever repeats the request. Without it they are told where to look.
+    async fn keep(&self, answer: &Result<Order, Problem>) {
+        let Some((keyed, _in_use)) = &self.keyed else { return };
+        let kept = kept(keyed, &self.order, answer);
+        let keeping = async {
+            let mut tx = self.shop.db.begin().await?;
+            tx.replace_answer(&keyed.key, &kept).await?;
+            tx.commit().await
+        };
+        if let Err(error) = keeping.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept");
+        }
+    }
+}
+
+impl Failed {
+    const fn reason(&self) -> Cancellation {
+        match self {
+            Self::Refused { reason, .. } => *reason,
+            Self::Unknown { .. } => Cancellation::NoAnswer,
+        }
+    }
+}
+
+fn words(failed: &Failed) -> String {
+    match failed {
+        Failed::Refused { detail, .. } | Failed::Unknown { detail, .. } => detail.clone(),
+    }
+}
+
+/// Who says a fact, of those that belong into the timeline.
+const fn teller(fact: Fact) -> Option<&'static str> {
+    match fact {
+        Fact::Payment(_) => Some("payment"),
+        Fact::Stock(_) => Some("inventory"),
+        _ => None,
+    }
+}
+
+fn created(order: &Order) -> Response {
+    let location = format!("/orders/{}", order.id);
+    runtime::http::located(StatusCode::CREATED, &location, super::checkout::Accepted::of(order))
+}
+
+/// The problem that the customer has.
+fn problem(failure: &Failed, outcome: &Outcome, order: OrderId) -> Problem {
+    let problem = match failure {
+        Failed::Refused { reason: Cancellation::PaymentDeclined, detail } => Problem::new(
+            StatusCode::PAYMENT_REQUIRED,
+            "payment-declined",
+            "The card was declined",
+            detail.clone(),
+        ),
+        Failed::Refused { detail, .. } => {
+            Problem::conflict("out-of-stock", "Out of stock", detail.clone())
+        }
+        Failed::Unknown { callee, late, detail } => {
+            let status = if *late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+            let what_now = if outcome.left.is_empty() {
+                "nothing is kept of the order; try again"
+            } else {
+                "the order needs attention; somebody looks after it"
+            };
+            Problem::new(
+                status,
+                "callee-failed",
+                "A service that the order needs has failed",
+                format!("{detail}; {what_now}"),
+            )
+            .with("callee", *callee)
+        }
+    };
+    let left: Vec<String> =
+        outcome.left.iter().map(|(step, why)| format!("{}: {why}", step.as_str())).collect();
+    problem
+        .with("order", format!("/orders/{order}"))
+        .with("undone", outcome.undone.clone())
+        .with("needs_attention", left)
+}
+
+/// The answer as it is given to whoever repeats the request.
+fn kept(keyed: &Keyed, order: &Order, answer: &Result<Order, Problem>) -> Answer {
+    let (status, body) = match answer {
+        Ok(order) => {
+            let body = serde_json::to_string(&super::checkout::Accepted::of(order));
+            (StatusCode::CREATED.as_u16(), body)
+        }
+        Err(problem) => (problem.status, serde_json::to_string(problem)),
+    };
+    Answer {
+        fingerprint: keyed.fingerprint.clone(),
+        status: i32::from(status),
+        location: Some(format!("/orders/{}", order.id)),
+        body: body.unwrap_or_default(),
+    }
+}
