@@ -78,6 +78,7 @@ fn messages() -> Vec<Message> {
     let data = "x".repeat(600);
     (0..MESSAGES)
         .map(|n| Message {
+            exchange: contracts::Exchange::Events,
             routing_key: "order.placed".to_owned(),
             body: format!(
                 r#"{{"specversion":"1.0","id":"0198a000-0000-7000-8000-{n:012}","source":"/order","type":"com.example.shop.order.placed.v1",

@@ -141,6 +141,7 @@ pub(crate) fn cancelled(order_id: OrderId) -> OrderCancelled {
         lines: Vec::new(),
         total: Money { amount: 1, currency: "EUR".into() },
         reason: Cancellation::Customer,
+        coordination: contracts::Coordination::Choreography,
     }
 }
 
