@@ -136,6 +136,7 @@ impl World {
     /// Checks that everything balances, that as many orders are in the order service's books, and that no message waits for a person.
     pub(crate) async fn balance(&mut self) -> Result<Balance> {
         self.find().await?;
+        self.mails_are_sent().await?;
         let balance = self.books.balance(&self.shop, &self.mailpit).await?;
         let orders = self.orders_kept().await?;
         ensure!(orders == self.books.len(), "{orders} orders are kept, not {}", self.books.len());
@@ -161,11 +162,27 @@ impl World {
 
     /// How many orders there are in the order service's database.
     async fn orders_kept(&self) -> Result<usize> {
+        self.count("order", "SELECT count(*) FROM orders").await
+    }
+
+    /// Waits until the email service knows that it has sent every mail. One that it isn't sure of comes again, and that belongs to
+    /// whatever made it unsure, not to what happens next.
+    async fn mails_are_sent(&self) -> Result<()> {
+        let began = Instant::now();
+        let sent = "SELECT count(*) FROM mails WHERE state = 'sent'";
+        while self.count("email", sent).await? < 2 * self.books.len() {
+            ensure!(began.elapsed() < PATIENCE, "the email service has not sent every mail");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// What a statement counts in a service's database.
+    async fn count(&self, service: &str, statement: &'static str) -> Result<usize> {
         use sqlx::Connection as _;
-        let url = self.database_url("order", "order").await?;
+        let url = self.database_url(service, service).await?;
         let mut connection = sqlx::PgConnection::connect(&url).await?;
-        let count: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut connection).await?;
+        let count: i64 = sqlx::query_scalar(statement).fetch_one(&mut connection).await?;
         connection.close().await?;
         Ok(usize::try_from(count)?)
     }
