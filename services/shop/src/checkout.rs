@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CODE")]
     coupon: Option<String>,
 
-    /// Who coordinates: choreography
+    /// Who coordinates: choreography, orchestration or sync
     #[arg(long)]
     style: Option<String>,
 

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use broker::Topology;
-use contracts::{PUBLICATIONS, SENDERS, SUBSCRIPTIONS};
+use contracts::{PUBLICATIONS, SENDERS, SUBSCRIPTIONS, Subscription};
 
 use crate::terminal::say;
 
@@ -26,6 +26,24 @@ pub(crate) struct Args {
         default_value = runtime::RETRY_DELAYS
     )]
     retry_delays: Vec<Duration>,
+
+    /// With a subscriber that came later
+    #[arg(long, value_name = "SERVICE")]
+    with: Vec<Later>,
+}
+
+/// The subscribers that came later.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Later {
+    Fraud,
+}
+
+impl Later {
+    const fn subscription(self) -> Subscription {
+        match self {
+            Self::Fraud => fraud::SUBSCRIPTION,
+        }
+    }
 }
 
 /// Prints them.
@@ -33,11 +51,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When they can't be written as JSON.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let topology = Topology {
-        subscriptions: SUBSCRIPTIONS.to_vec(),
-        retry_delays: args.retry_delays,
-        history: true,
-    };
+    let later = args.with.into_iter().map(Later::subscription);
+    let subscriptions = SUBSCRIPTIONS.iter().copied().chain(later).collect();
+    let topology = Topology { subscriptions, retry_delays: args.retry_delays, history: true };
     say(broker::definitions(&topology, PUBLICATIONS, SENDERS)?.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ mod dead;
 mod definitions;
 mod place;
 mod run;
+mod saga;
 mod terminal;
 mod up;
 
@@ -36,6 +37,8 @@ enum Command {
     Checkout(checkout::Args),
     /// Look at messages that failed for good, and deliver them again
     Dead(dead::Args),
+    /// Look at what was asked of other services and not answered, ask again, or declare it dealt with
+    Saga(saga::Args),
     /// Print what RabbitMQ must have (exchanges, queues, a user per service) for services that may declare nothing
     Definitions(definitions::Args),
 }
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => block_on(up::run(args)),
         Command::Checkout(args) => block_on(checkout::run(args)),
         Command::Dead(args) => block_on(dead::run(args)),
+        Command::Saga(args) => block_on(saga::run(args)),
         Command::Definitions(args) => definitions::run(args),
     };
     done.unwrap_or_else(|error| {

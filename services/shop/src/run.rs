@@ -32,6 +32,8 @@ enum Service {
     Inventory(inventory::Config),
     /// Writes to customers
     Email(email::Config),
+    /// Looks at every order for signs of fraud
+    Fraud(fraud::Config),
     /// The outside world: a card processor and a mail server, with faults on demand
     Sandbox(sandbox::Config),
 }
@@ -47,6 +49,7 @@ impl Args {
             Service::Payment(config) => config.start(),
             Service::Inventory(config) => config.start(),
             Service::Email(config) => config.start(),
+            Service::Fraud(config) => config.start(),
             Service::Sandbox(config) => config.start(),
         }
     }

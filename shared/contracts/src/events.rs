@@ -3,10 +3,12 @@
 //!
 //! No card number or other secret is ever in one: `card_token` is an opaque token.
 
+mod fraud;
 mod inventory;
 mod order;
 mod payment;
 
+pub use fraud::OrderFlagged;
 pub use inventory::{ProductListed, Shortage, StockRejected, StockReleased, StockReserved};
 pub use order::{
     Cancellation, Coordination, Customer, Line, OrderCancelled, OrderConfirmed, OrderPlaced,
@@ -70,5 +72,8 @@ events! {
         StockReserved = "stock.reserved", "v1", |stock| stock.order_id;
         StockRejected = "stock.rejected", "v1", |stock| stock.order_id;
         StockReleased = "stock.released", "v1", |stock| stock.order_id;
+    }
+    fraud: {
+        OrderFlagged = "order.flagged", "v1", |order| order.order_id;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker::{Broker, Topology};
-use contracts::{SUBSCRIPTIONS, Subscription};
+use contracts::{SUBSCRIPTIONS, Subscription, Timestamp};
 use sqlx::migrate::Migrator;
 use store::Db;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -21,6 +21,9 @@ pub struct Migrations {
     /// For SQLite.
     pub sqlite: &'static Migrator,
 }
+
+/// The pause between two tries to read the history.
+const CATCH_UP_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the gauges of the queue are read.
 const QUEUE_POLL: Duration = Duration::from_secs(5);
@@ -112,6 +115,18 @@ impl Service {
         self.spawn("subscriber", subscriber.run(self.shutdown.clone()));
     }
 
+    /// Has the events of the last `period` delivered to the service's queue, once: for a service that is new, and would know what
+    /// happened before. It goes on beside what is delivered now; what comes both ways is applied once.
+    pub fn catch_up(&mut self, period: Duration) {
+        let (queue, db, broker) = (self.name, self.db.clone(), self.broker.clone());
+        let shutdown = self.shutdown.clone();
+        self.spawn("catching up", async move {
+            let catching_up = catch_up(queue, db, broker, Timestamp::now() - period);
+            shutdown.run_until_cancelled(catching_up).await;
+            shutdown.cancelled().await;
+        });
+    }
+
     /// Runs the relay and serves HTTP until told to stop; then ends in order: no new requests, what is being handled is finished,
     /// the outbox is drained if the broker is there.
     ///
@@ -168,6 +183,32 @@ impl Service {
             self.db.close().await;
         }
         outcome
+    }
+}
+
+/// Tries until the queue was given what happened since then.
+async fn catch_up(queue: &'static str, db: Db, broker: Broker, since: Timestamp) {
+    let mut warned = false;
+    loop {
+        let given = async {
+            if db.has_caught_up(queue).await? {
+                return anyhow::Ok(None);
+            }
+            let events = broker.recall(queue, since).await?;
+            db.note_caught_up(queue).await?;
+            Ok(Some(events))
+        };
+        match given.await {
+            Ok(None) => return,
+            Ok(Some(events)) => return tracing::info!(queue, events, "caught up with the history"),
+            Err(error) => {
+                if !std::mem::replace(&mut warned, true) {
+                    let error = format!("{error:#}");
+                    tracing::warn!(queue, error, "the history can't be read; trying on");
+                }
+                tokio::time::sleep(CATCH_UP_PAUSE).await;
+            }
+        }
     }
 }
 

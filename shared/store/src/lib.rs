@@ -4,6 +4,7 @@
 //! Apart from the `CREATE` statements, only this crate knows the dialects. `Db` reads; [`Tx`] writes, and publishes events in the same
 //! transaction as the change that they announce.
 
+mod caught_up;
 mod db;
 mod error;
 pub mod idempotency;

@@ -93,7 +93,9 @@ impl Load {
         while self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             let sent = Instant::now();
             match self.shop.checkout(self.body.clone()).await {
-                Ok(answer) if answer.status() == StatusCode::ACCEPTED => {
+                Ok(answer)
+                    if [StatusCode::ACCEPTED, StatusCode::CREATED].contains(&answer.status()) =>
+                {
                     let took = sent.elapsed();
                     match located(&answer) {
                         Some(id) => mine.placed.push((id, took)),

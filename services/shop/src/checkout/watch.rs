@@ -24,7 +24,7 @@ pub(super) async fn run(args: &Args, shop: &Shop, body: Vec<u8>) -> anyhow::Resu
         .await
         .with_context(|| format!("no answer from {}; is the shop up?", args.url))?;
     let answered = sent.elapsed();
-    if answer.status() != StatusCode::ACCEPTED {
+    if ![StatusCode::ACCEPTED, StatusCode::CREATED].contains(&answer.status()) {
         return Err(refusal(answer).await.context("the order was refused"));
     }
     let placed: Placed = answer.json().await.context("the answer can't be read")?;

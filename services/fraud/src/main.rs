@@ -1,0 +1,7 @@
+//! The fraud service as a program of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runtime::main::<fraud::Config>()
+}
