@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod crashes;
+mod model;
 mod outages;
 mod outcomes;
 mod poison;
@@ -17,9 +18,11 @@ mod readme;
 mod repeated;
 mod replicas;
 mod requests;
+mod saga;
 mod shuffled;
 mod slow_mail;
 mod stopping;
+mod sync;
 mod system;
 mod traces;
 
@@ -28,16 +31,36 @@ macro_rules! on_both {
     ($($(#[$meta:meta])* $test:ident),+ $(,)?) => {
         mod embedded {
             $($(#[$meta])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() { super::$test(crate::system::Setup::Embedded).await; })+
+            async fn $test() { super::$test(crate::system::Setup::EMBEDDED).await; })+
         }
         mod servers {
             $($(#[$meta])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 if crate::system::have_servers() {
-                    super::$test(crate::system::Setup::Servers).await;
+                    super::$test(crate::system::Setup::SERVERS).await;
                 }
             })+
         }
     };
 }
 use on_both;
+
+/// Makes a test of each function for each set-up, with orders of either event style.
+macro_rules! in_both_styles {
+    ($($test:ident),+ $(,)?) => {
+        crate::on_both! { $($test),+ }
+        mod embedded_orchestrated {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(crate::system::Setup::EMBEDDED.orchestrated()).await; })+
+        }
+        mod servers_orchestrated {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if crate::system::have_servers() {
+                    super::$test(crate::system::Setup::SERVERS.orchestrated()).await;
+                }
+            })+
+        }
+    };
+}
+use in_both_styles;

@@ -62,7 +62,7 @@ async fn checkouts_say_so_while_the_database_is_away() {
     if !have_servers() {
         return;
     }
-    let mut system = on_postgres(Plan::new(Setup::Servers), &postgres).await.start().await;
+    let mut system = on_postgres(Plan::new(Setup::SERVERS).mixed(), &postgres).await.start().await;
     let stocks = system.stocks().await;
     let customers = system.customers();
     let load = customers.keep_coming(LOAD, assorted);
@@ -93,7 +93,7 @@ async fn services_wait_for_servers_that_start_later() {
     let (Some(rabbitmq), Some(postgres)) = (own_rabbitmq().await, own_postgres().await) else {
         return;
     };
-    let plan = Plan::new(Setup::Servers).broker(&rabbitmq.url);
+    let plan = Plan::new(Setup::SERVERS).mixed().broker(&rabbitmq.url);
     let plan = on_postgres(plan, &postgres).await;
     tokio::join!(rabbitmq.kill(), postgres.kill());
     let mut system = plan.launch().await;
@@ -113,7 +113,7 @@ async fn services_wait_for_servers_that_start_later() {
 /// A running system on a RabbitMQ that it has for itself.
 async fn system_with_rabbitmq() -> Option<(System, TestRabbitMq)> {
     let rabbitmq = own_rabbitmq().await.filter(|_| have_servers())?;
-    let system = Plan::new(Setup::Servers).broker(&rabbitmq.url).start().await;
+    let system = Plan::new(Setup::SERVERS).mixed().broker(&rabbitmq.url).start().await;
     Some((system, rabbitmq))
 }
 

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::{
-    on_both,
+    in_both_styles,
     system::{Plan, Setup, checkout, eventually},
 };
 
-on_both! {
+in_both_styles! {
     a_checkout_is_confirmed,
     a_declined_card_cancels,
     an_empty_shelf_cancels,

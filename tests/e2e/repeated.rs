@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     on_both,
-    system::{Plan, Setup, System, checkout, new_key, plain},
+    system::{Ground, Plan, Setup, System, checkout, new_key, plain},
 };
 
 on_both! {
@@ -56,7 +56,7 @@ async fn a_key_whose_client_hung_up_is_in_use_until_it_is_written(setup: Setup) 
 async fn no_more_orders(db: &Db, setup: Setup) -> Tx {
     let mut tx = db.begin().await.unwrap();
     // In SQLite there is one writer, and that is this transaction.
-    if setup == Setup::Servers {
+    if setup.ground == Ground::Servers {
         tx.query("LOCK TABLE orders IN EXCLUSIVE MODE").execute().await.unwrap();
     }
     tx

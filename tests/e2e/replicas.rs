@@ -14,7 +14,7 @@ async fn two_replicas_of_each_service_do_nothing_twice() {
     if !have_servers() {
         return;
     }
-    let mut system = Plan::new(Setup::Servers).replicas(2).start().await;
+    let mut system = Plan::new(Setup::SERVERS).mixed().replicas(2).start().await;
     let stocks = system.stocks().await;
     let customers = system.customers();
     let ordering = (0..ORDERS).map(|n| order(&system, &customers, n));

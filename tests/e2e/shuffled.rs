@@ -4,11 +4,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
-    on_both,
+    in_both_styles,
     system::{Plan, Setup, checkout, eventually},
 };
 
-on_both! { three_times_in_any_order_comes_to_the_same_end }
+in_both_styles! { three_times_in_any_order_comes_to_the_same_end }
 
 async fn three_times_in_any_order_comes_to_the_same_end(setup: Setup) {
     let system = Plan::new(setup).chaos().start().await;

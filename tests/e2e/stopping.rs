@@ -19,7 +19,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(3);
 const STOP: Duration = Duration::from_secs(10);
 
 async fn a_service_that_is_told_to_stop_loses_nothing(setup: Setup) {
-    let mut system = Plan::new(setup).start().await;
+    let mut system = Plan::new(setup).mixed().start().await;
     let stocks = system.stocks().await;
     let customers = system.customers();
     let load = customers.keep_coming(LOAD, assorted);

@@ -19,11 +19,28 @@ pub(crate) use testkit::{
 
 /// What the services stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setup {
+pub(crate) enum Ground {
     /// SQLite and the jobs table.
     Embedded,
     /// PostgreSQL and RabbitMQ.
     Servers,
+}
+
+/// What the services stand on, and who coordinates the orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) ground: Ground,
+    pub(crate) style: &'static str,
+}
+
+impl Setup {
+    pub(crate) const EMBEDDED: Self = Self { ground: Ground::Embedded, style: "choreography" };
+    pub(crate) const SERVERS: Self = Self { ground: Ground::Servers, style: "choreography" };
+
+    /// With sagas.
+    pub(crate) const fn orchestrated(self) -> Self {
+        Self { style: "orchestration", ..self }
+    }
 }
 
 /// The shop's services.
@@ -44,6 +61,7 @@ pub(crate) struct Plan {
     chaos: bool,
     env: BTreeMap<String, Vec<(String, String)>>,
     replicas: usize,
+    styles: Vec<&'static str>,
 }
 
 /// A running system.
@@ -70,6 +88,7 @@ impl Plan {
             chaos: false,
             env: BTreeMap::new(),
             replicas: 1,
+            styles: vec![setup.style],
         };
         plan.env("all", "RETRY_DELAYS", "100ms,300ms,1s,3s")
     }
@@ -95,6 +114,12 @@ impl Plan {
     /// Delivers every message three times, in a random order.
     pub(crate) fn chaos(mut self) -> Self {
         self.chaos = true;
+        self
+    }
+
+    /// Has the orders of a load coordinated in either event style, in turn.
+    pub(crate) fn mixed(mut self) -> Self {
+        self.styles = vec!["choreography", "orchestration"];
         self
     }
 
@@ -128,6 +153,7 @@ impl Plan {
             folder,
             plan: self,
         };
+        system.shop.set_styles(&system.plan.styles);
         system.make_stores().await;
         for name in system.names() {
             let port = free_port();
@@ -147,9 +173,9 @@ impl System {
             if self.databases.contains_key(service) {
                 continue;
             }
-            let url = match self.plan.setup {
-                Setup::Embedded => self.sqlite(service),
-                Setup::Servers => {
+            let url = match self.plan.setup.ground {
+                Ground::Embedded => self.sqlite(service),
+                Ground::Servers => {
                     let database = testkit::postgres_database().await.expect("DATABASE_URL");
                     let url = database.url.clone();
                     self.made.push(database);
@@ -158,11 +184,12 @@ impl System {
             };
             self.databases.insert(service.to_owned(), url);
         }
-        self.own_namespace = self.plan.setup == Setup::Servers && self.plan.broker.is_none();
-        self.broker = match (&self.plan.broker, self.plan.setup) {
+        self.own_namespace =
+            self.plan.setup.ground == Ground::Servers && self.plan.broker.is_none();
+        self.broker = match (&self.plan.broker, self.plan.setup.ground) {
             (Some(url), _) => url.clone(),
-            (None, Setup::Embedded) => self.sqlite("broker"),
-            (None, Setup::Servers) => testkit::amqp_url().expect("AMQP_URL"),
+            (None, Ground::Embedded) => self.sqlite("broker"),
+            (None, Ground::Servers) => testkit::amqp_url().expect("AMQP_URL"),
         };
     }
 

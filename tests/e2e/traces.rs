@@ -21,6 +21,8 @@ use customer::Customer;
 
 on_both! {
     a_checkout_is_one_trace,
+    an_orchestrated_checkout_is_one_trace,
+    a_checkout_by_calls_is_one_trace,
     a_refund_is_in_the_orders_trace,
 }
 
@@ -76,6 +78,48 @@ async fn a_checkout_is_one_trace(setup: Setup) {
             "a first attempt links only to the origin: {consumer:#?}"
         );
     }
+    customer.is_unknown(&system, &collector);
+}
+
+async fn an_orchestrated_checkout_is_one_trace(setup: Setup) {
+    let collector = Collector::start().await;
+    let setup = setup.orchestrated();
+    let mut system = traced(setup, &collector.endpoint).start().await;
+    let stock = system.stock("mug-blue").await;
+    let customer = Customer::new();
+    let order = system.place(&customer.checkout()).await.id;
+    all_is_done(&system, &order, stock).await;
+    system.stop().await;
+
+    let spans = trace_of(&collector, &order);
+    assert_tree(&spans, &[tree::orchestrated_checkout()]);
+    conventions::check(&spans, setup, &order);
+    for (step, answer) in [("reserve_stock", "StockReserved"), ("charge_card", "PaymentTaken")] {
+        let span = spans.iter().find(|span| span.attribute("shop.saga.step") == step).unwrap();
+        assert_eq!(span.attribute("shop.saga.answer"), answer);
+        assert_eq!(span.attribute("shop.saga.attempts"), "1");
+    }
+    customer.is_unknown(&system, &collector);
+}
+
+async fn a_checkout_by_calls_is_one_trace(setup: Setup) {
+    let collector = Collector::start().await;
+    let mut system = traced(setup, &collector.endpoint).start().await;
+    let customer = Customer::new();
+    let (status, answer) = crate::sync::by_calls(&system, &customer.checkout()).await;
+    assert_eq!(status, 201, "{answer}");
+    let order = answer["id"].as_str().unwrap().to_owned();
+    eventually("the facts are taken note of", || async {
+        let timeline = system.order(&order).await["timeline"].as_array()?.len();
+        (timeline == 4 && system.metric("order", "shop_attempts_total", "applied").await? >= 12.0)
+            .then_some(())
+    })
+    .await;
+    system.stop().await;
+
+    let spans = trace_of(&collector, &order);
+    assert_tree(&spans, &[tree::called_checkout()]);
+    conventions::check(&spans, setup, &order);
     customer.is_unknown(&system, &collector);
 }
 

@@ -21,6 +21,7 @@ pub use load::{Answer, Checkout, Customers, Load, assorted, new_key, plain};
 pub struct Shop {
     http: Client,
     urls: BTreeMap<String, String>,
+    styles: Vec<&'static str>,
     patience: Duration,
 }
 
@@ -65,12 +66,17 @@ impl Shop {
         // Another installed provider would do as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(70)).build().unwrap();
-        Self { http, urls: BTreeMap::new(), patience }
+        Self { http, urls: BTreeMap::new(), styles: vec!["choreography"], patience }
     }
 
     /// Says where a part serves HTTP.
     pub fn set_url(&mut self, name: &str, url: String) {
         self.urls.insert(name.to_owned(), url);
+    }
+
+    /// Says who coordinates the orders: the first of these styles those that are placed one by one, and all in turn those of a load.
+    pub fn set_styles(&mut self, styles: &[&'static str]) {
+        self.styles = styles.to_vec();
     }
 
     /// Where a part serves HTTP.
@@ -102,7 +108,8 @@ impl Shop {
         body: &Value,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> reqwest::Result<Response> {
-        fill(self.http.post(format!("{}/checkout", self.url("order"))).json(body)).send().await
+        let url = format!("{}/checkout?style={}", self.url("order"), self.styles[0]);
+        fill(self.http.post(url).json(body)).send().await
     }
 
     /// Places an order that must be accepted.

@@ -33,6 +33,21 @@ impl System {
             .unwrap()
     }
 
+    /// Runs `shop saga …` against this system's order service; what it prints as JSON.
+    pub(crate) async fn saga(&self, words: &[&str]) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_shop-under-test"))
+            .arg("saga")
+            .args(words)
+            .args(["--json", "--url", self.url("order")])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "shop saga {words:?}: {errors}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// What `shop dead …` prints; it must succeed.
     pub(crate) async fn dead_prints(&self, words: &[&str]) -> String {
         let output = self.dead(words).await;

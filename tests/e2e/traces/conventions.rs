@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use testkit::otlp::{Span, SpanRef};
 
-use crate::system::Setup;
+use crate::system::{Ground, Setup};
 
 /// Checks the spans that are all of an order's trace.
 pub(crate) fn check(spans: &[Span], setup: Setup, order: &str) {
@@ -79,14 +79,16 @@ fn check_status(span: &Span) {
 fn check_message(span: &Span, setup: Setup, order: &str, operation: [&str; 2], queue: &str) {
     let key = span.attribute("messaging.rabbitmq.destination.routing_key");
     assert!(!key.is_empty(), "{span:#?}");
-    let system = if setup == Setup::Servers { "rabbitmq" } else { "table" };
+    // A command's key is its owner's name.
+    let exchange = if key.contains('.') { "shop.events" } else { "shop.commands" };
+    let system = if setup.ground == Ground::Servers { "rabbitmq" } else { "table" };
     check_attributes(
         span,
         &[
             ("messaging.system", system),
             ("messaging.operation.name", operation[0]),
             ("messaging.operation.type", operation[1]),
-            ("messaging.destination.name", &format!("shop.events:{key}{queue}")),
+            ("messaging.destination.name", &format!("{exchange}:{key}{queue}")),
             ("messaging.message.conversation_id", order),
         ],
     );

@@ -78,12 +78,9 @@ pub(crate) fn repeat(keyed: &Keyed, answer: Answer) -> Result<Response, Problem>
     }
     let status =
         u16::try_from(answer.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    let mut response = (
-        status.unwrap_or(StatusCode::OK),
-        [(header::CONTENT_TYPE, "application/json")],
-        answer.body,
-    )
-        .into_response();
+    let status = status.unwrap_or(StatusCode::OK);
+    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+    let mut response = (status, [(header::CONTENT_TYPE, kind)], answer.body).into_response();
     if let Some(location) = answer.location.and_then(|location| location.parse().ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }

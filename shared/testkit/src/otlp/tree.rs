@@ -161,6 +161,71 @@ pub fn confirmed_checkout() -> [Node; 2] {
     [expected(confirmed(), vec![]), expected(vec![], confirmed())]
 }
 
+/// A command on its way from the commit to the broker.
+#[must_use]
+pub fn commanded(owner: &str) -> Node {
+    node(
+        "order INTERNAL outbox",
+        [node(&format!("order PRODUCER publish shop.commands {owner}"), [])],
+    )
+}
+
+/// An event that a service hears and leaves to the commands.
+#[must_use]
+pub fn unmoved(service: &str, key: &str) -> Node {
+    handled(service, key, "", [])
+}
+
+/// A checkout that its saga conducts, until it is confirmed.
+#[must_use]
+pub fn orchestrated_checkout() -> Node {
+    let told = handled("order", "payment.taken", "", confirmed());
+    let charge = [asked("/charges", ""), sent("payment", "payment.taken"), told];
+    let told = handled(
+        "order",
+        "stock.reserved",
+        "",
+        [commanded("payment"), handled("payment", "payment", "", charge)],
+    );
+    let placed = "order.placed";
+    let commit = node(
+        "order INTERNAL commit order",
+        [
+            sent("order", placed),
+            mailed(placed),
+            unmoved("payment", placed),
+            unmoved("inventory", placed),
+            commanded("inventory"),
+            handled("inventory", "inventory", "", [sent("inventory", "stock.reserved"), told]),
+        ],
+    );
+    let steps = ["reserve_stock", "charge_card"]
+        .map(|step| node(&format!("order INTERNAL saga {step}"), []));
+    node("order SERVER POST /checkout", [commit].into_iter().chain(steps))
+}
+
+/// A checkout that is made by calls.
+#[must_use]
+pub fn called_checkout() -> Node {
+    let call = |service: &str, route: &str, below: Vec<Node>| {
+        let server = node(&format!("{service} SERVER POST {route}"), below);
+        node(&format!("order CLIENT POST {route}"), [server])
+    };
+    let heard =
+        |service: &str, key: &str| [sent(service, key), handled("order", key, "", [])].into_iter();
+    let charged = [asked("/charges", "")].into_iter().chain(heard("payment", "payment.taken"));
+    node(
+        "order SERVER POST /checkout",
+        [
+            node("order INTERNAL commit order", []),
+            call("inventory", "/reservations", heard("inventory", "stock.reserved").collect()),
+            call("payment", "/payments", charged.collect()),
+            call("email", "/mails/receipt", vec![node("email CLIENT send mail", [])]),
+            call("inventory", "/reservations/{order_id}/ship", vec![]),
+        ],
+    )
+}
+
 /// Checks that the spans, which are all of a trace, are one of the expected trees.
 ///
 /// # Panics

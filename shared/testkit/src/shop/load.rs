@@ -26,6 +26,7 @@ use crate::wait::within;
 pub struct Customers {
     http: Client,
     urls: Arc<[String]>,
+    styles: Arc<[&'static str]>,
     turn: Arc<AtomicUsize>,
     patience: Duration,
 }
@@ -93,7 +94,8 @@ impl Customers {
     /// Sends one checkout, once.
     pub async fn send(&self, body: Value, key: String) -> Checkout {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let url = format!("{}/checkout", self.urls[turn % self.urls.len()]);
+        let style = self.styles[turn / self.urls.len() % self.styles.len()];
+        let url = format!("{}/checkout?style={style}", self.urls[turn % self.urls.len()]);
         let sent = Instant::now();
         let request = self.http.post(url).header("idempotency-key", &key).json(&body);
         let answer = async { Answer::read(request.send().await?).await }.await;
@@ -171,6 +173,7 @@ impl Shop {
         Customers {
             http: self.http().clone(),
             urls: orders.map(|(_, url)| url.clone()).collect(),
+            styles: self.styles.as_slice().into(),
             turn: Arc::default(),
             patience: self.patience,
         }

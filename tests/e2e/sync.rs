@@ -1,0 +1,198 @@
+//! Orders that are made by calls: what the customer waits for, and what is left when a call fails.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use testkit::shop::Placed;
+use tokio::time::Instant;
+
+use crate::{
+    on_both,
+    system::{Plan, Setup, System, checkout, eventually, new_key},
+};
+
+on_both! {
+    a_checkout_by_calls_is_confirmed_when_it_is_answered,
+    a_refusal_is_the_customers_and_is_undone,
+    what_fails_is_named_and_undone,
+    what_cant_be_undone_needs_attention_until_somebody_retries,
+    a_checkout_that_is_cut_in_the_middle_needs_attention,
+    a_repeated_checkout_by_calls_has_the_same_answer,
+}
+
+/// Sends a checkout by calls; the answer.
+pub(crate) async fn by_calls(system: &System, body: &Value) -> (StatusCode, Value) {
+    by_calls_with(system, body, &new_key()).await
+}
+
+async fn by_calls_with(system: &System, body: &Value, key: &str) -> (StatusCode, Value) {
+    let request = system.http().post(format!("{}/checkout?style=sync", system.url("order")));
+    let answer = request.header("idempotency-key", key).json(body).send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
+
+/// The order that a problem document names.
+fn order_of(problem: &Value) -> String {
+    problem["order"].as_str().unwrap().trim_start_matches("/orders/").to_owned()
+}
+
+async fn a_checkout_by_calls_is_confirmed_when_it_is_answered(setup: Setup) {
+    let system = Plan::new(setup).start().await;
+    let before = system.stock("mug-blue").await;
+    let (status, answer) = by_calls(&system, &checkout("mug-blue", 3)).await;
+    assert_eq!((status.as_u16(), &answer["status"]), (201, &json!("confirmed")), "{answer}");
+    let placed = Placed::read(&answer);
+    // Everything has happened by now: nothing is waited for.
+    assert_eq!(system.stock("mug-blue").await, (before.0 - 3, before.1));
+    assert_eq!(system.net(&placed.id).await, placed.total);
+    let mails = system.mails(&placed.id).await;
+    assert_eq!(mails.len(), 1, "the receipt: {mails:?}");
+    let order = system.settled(&placed.id).await;
+    assert_eq!((&order["style"], &order["payment"]), (&json!("sync"), &json!("taken")));
+    assert_eq!(system.cancel(&placed.id).await.status(), 409);
+    // Payment and inventory announce what they do, whoever asked for it; nobody does anything about it.
+    for service in ["payment", "inventory"] {
+        system.outbox_drained(service).await;
+    }
+    system.no_dead_letters().await;
+    assert_eq!(system.charges(&placed.id).await.len(), 1);
+}
+
+async fn a_refusal_is_the_customers_and_is_undone(setup: Setup) {
+    let system = Plan::new(setup).start().await;
+    let before = system.stocks().await;
+    let mut body = checkout("mug-blue", 1);
+    body["card_token"] = json!("tok_declined");
+    let (status, problem) = by_calls(&system, &body).await;
+    assert_eq!(status, 402, "{problem}");
+    assert_eq!(problem["undone"], json!(["no goods are kept aside"]));
+    let order = system.settled(&order_of(&problem)).await;
+    assert_eq!(order["reason"], "payment_declined", "{order}");
+
+    let (status, problem) = by_calls(&system, &checkout("vinyl-sold-out", 1)).await;
+    assert_eq!((status.as_u16(), &problem["undone"]), (409, &json!([])), "{problem}");
+    let order = system.settled(&order_of(&problem)).await;
+    assert_eq!(order["reason"], "stock_rejected", "{order}");
+    assert_eq!(system.stocks().await, before);
+    assert_eq!(system.mails_summary().await["total"], 0);
+}
+
+async fn what_fails_is_named_and_undone(setup: Setup) {
+    let mut system = Plan::new(setup).env("order", "CALL_TIMEOUT", "1s").start().await;
+    let before = system.stocks().await;
+    let undone = json!(["no money is kept", "no goods are kept aside"]);
+    // A slow mail server is slower than the customer's patience.
+    system.fault("mail", json!({"latency_ms": 3000})).await;
+    let began = Instant::now();
+    let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
+    assert!(began.elapsed().as_secs() >= 1);
+    assert_eq!((status.as_u16(), &problem["callee"]), (504, &json!("email")), "{problem}");
+    assert_eq!((&problem["undone"], &problem["needs_attention"]), (&undone, &json!([])));
+    let id = order_of(&problem);
+    let order = system.settled(&id).await;
+    assert_eq!((&order["reason"], &order["payment"]), (&json!("no_answer"), &json!("refunded")));
+    assert_eq!(system.net(&id).await, 0);
+
+    // A mail server that is down fails at once, and email that is down too.
+    system.fault("mail", json!({"down": true})).await;
+    let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
+    assert_eq!((status.as_u16(), &problem["undone"]), (502, &undone), "{problem}");
+    system.stop_service("email").await;
+    let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
+    assert_eq!((status.as_u16(), &problem["callee"]), (502, &json!("email")), "{problem}");
+    system.settled(&order_of(&problem)).await;
+    assert_eq!(system.stocks().await, before);
+}
+
+async fn what_cant_be_undone_needs_attention_until_somebody_retries(setup: Setup) {
+    let mut system = Plan::new(setup).env("order", "CALL_TIMEOUT", "1s").start().await;
+    let before = system.stocks().await;
+    // The goods are put aside, the charge is made, and then payment and inventory are gone.
+    system.fault("processor", json!({"latency_ms": 3000})).await;
+    let asking = {
+        let (http, url) = (system.http().clone(), system.url("order").to_owned());
+        tokio::spawn(async move {
+            let request =
+                http.post(format!("{url}/checkout?style=sync")).json(&checkout("mug-blue", 1));
+            request.send().await.unwrap().json::<Value>().await.unwrap()
+        })
+    };
+    eventually("the goods are put aside", || async {
+        (system.stock("mug-blue").await.1 == 1).then_some(())
+    })
+    .await;
+    system.kill("inventory").await;
+    let payments = system.database("payment").await;
+    eventually("the charge is under way", || async {
+        let (count,) = payments.read("SELECT count(*) FROM payments").one::<(i64,)>().await.ok()?;
+        (count == 1).then_some(())
+    })
+    .await;
+    payments.close().await;
+    system.kill("payment").await;
+    let problem = asking.await.unwrap();
+    assert_eq!(problem["needs_attention"].as_array().unwrap().len(), 2, "{problem}");
+    let id = order_of(&problem);
+    let parked = system.saga(&["list", "--parked"]).await;
+    assert_eq!(parked[0]["order_id"], json!(id), "{parked}");
+    assert_eq!(system.order(&id).await["needs_attention"], true);
+
+    // It is visible, and stays so until somebody does something about it.
+    system.heal().await;
+    for service in ["inventory", "payment"] {
+        system.start_service(service, &[]);
+        system.service_ready(service).await;
+    }
+    assert_eq!(system.order(&id).await["settled"], false);
+    system.saga(&["retry", &id]).await;
+    let order = system.settled(&id).await;
+    assert_eq!(order["needs_attention"], Value::Null, "{order}");
+    assert_eq!(system.net(&id).await, 0);
+    assert_eq!(system.stocks().await, before);
+}
+
+async fn a_checkout_that_is_cut_in_the_middle_needs_attention(setup: Setup) {
+    let plan = Plan::new(setup).env("order", "ORDER_DEADLINE", "2s");
+    let mut system = plan.start().await;
+    system.fault("processor", json!({"latency_ms": 3000})).await;
+    let key = new_key();
+    let url = format!("{}/checkout?style=sync", system.url("order"));
+    let request =
+        system.http().post(&url).header("idempotency-key", &key).json(&checkout("mug-blue", 1));
+    let asking = tokio::spawn(request.send());
+    eventually("the goods are put aside", || async {
+        (system.stock("mug-blue").await.1 == 1).then_some(())
+    })
+    .await;
+    system.kill("order").await;
+    assert!(asking.await.unwrap().is_err(), "the customer hears nothing");
+    system.heal().await;
+    system.start_service("order", &[]);
+    system.service_ready("order").await;
+    // Whoever asks again is told where to look.
+    let (status, answer) = by_calls_with(&system, &checkout("mug-blue", 1), &key).await;
+    assert_eq!(status, 202, "{answer}");
+    let id = answer["id"].as_str().unwrap().to_owned();
+    eventually("the deadline leaves it to a person", || async {
+        (system.order(&id).await["needs_attention"] == true).then_some(())
+    })
+    .await;
+    system.saga(&["retry", &id]).await;
+    let order = system.settled(&id).await;
+    assert_eq!((&order["reason"], &order["stock"]), (&json!("deadline"), &json!("released")));
+    assert_eq!(system.net(&id).await, 0);
+}
+
+async fn a_repeated_checkout_by_calls_has_the_same_answer(setup: Setup) {
+    let system = Plan::new(setup).start().await;
+    let key = new_key();
+    let (first, body) = by_calls_with(&system, &checkout("mug-blue", 1), &key).await;
+    let (again, same) = by_calls_with(&system, &checkout("mug-blue", 1), &key).await;
+    assert_eq!((first.as_u16(), again.as_u16(), &body), (201, 201, &same));
+    assert_eq!(system.charges(body["id"].as_str().unwrap()).await.len(), 1);
+    let key = new_key();
+    let (first, body) = by_calls_with(&system, &checkout("vinyl-sold-out", 1), &key).await;
+    let (again, same) = by_calls_with(&system, &checkout("vinyl-sold-out", 1), &key).await;
+    assert_eq!((first.as_u16(), again.as_u16(), &body), (409, 409, &same), "a refusal too");
+    let (other, _) = by_calls_with(&system, &checkout("mug-blue", 2), &key).await;
+    assert_eq!(other, 422, "the key was used for another request");
+}
