@@ -31,6 +31,13 @@ pub struct Topology {
     pub history: bool,
 }
 
+impl Topology {
+    /// Whether a queue may be filled from the history.
+    fn may_recall(&self, queue: &str) -> bool {
+        self.subscriptions.iter().any(|found| found.queue == queue && found.history)
+    }
+}
+
 /// A message on its way: an event to the queues that are bound to its routing key, a command to its owner's queue.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -171,6 +178,12 @@ pub enum Error {
     /// The database under the jobs table failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    fn no_right_to_history(queue: &str) -> Self {
+        Self::Refused(format!("the queue {queue} has no right to read the history"))
+    }
 }
 
 /// What this crate's functions return.

@@ -55,6 +55,7 @@ impl World {
         // When it doesn't come up, that is what there is to be said, and not that nobody took an order.
         let ((), (books, took)) = tokio::try_join!(stack.up(&[]), first_order(stack, began))?;
         let mut shop = Shop::new(PATIENCE);
+        shop.set_styles(&["choreography", "orchestration"]);
         find(&mut shop, stack).await?;
         let mailpit = stack.container("mailpit").await?.published(8025)?;
         let mailpit = Mailpit::watch(&format!("http://{mailpit}"), shop.http());

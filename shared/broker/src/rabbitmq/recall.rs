@@ -29,9 +29,7 @@ const BATCH: u16 = 500;
 impl RabbitMq {
     pub(crate) async fn recall(&self, queue: &str, since: Timestamp) -> Result<u64> {
         let subscription = self.settings.subscription(queue).filter(|found| found.history);
-        let subscription = subscription.ok_or_else(|| {
-            Error::Refused(format!("the queue {queue} has no right to read the history"))
-        })?;
+        let subscription = subscription.ok_or_else(|| Error::no_right_to_history(queue))?;
         self.declare().await?;
         let mark = self.mark(queue).await?;
         let keys: HashSet<&str> = subscription.routing_keys.iter().copied().collect();

@@ -6,7 +6,7 @@ use contracts::{Exchange, Timestamp};
 use store::Tx;
 
 use super::Table;
-use crate::{HISTORY_DAYS, Message, Result};
+use crate::{Error, HISTORY_DAYS, Message, Result};
 
 /// How long an event is kept.
 const KEPT: Duration = Duration::from_secs(HISTORY_DAYS as u64 * 24 * 60 * 60);
@@ -37,6 +37,9 @@ impl Table {
     }
 
     pub(crate) async fn recall(&self, queue: &str, since: Timestamp) -> Result<u64> {
+        if !self.topology.may_recall(queue) {
+            return Err(Error::no_right_to_history(queue));
+        }
         self.find(queue).await?;
         let mut tx = self.db.begin().await?;
         let count = tx

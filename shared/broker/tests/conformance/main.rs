@@ -7,6 +7,7 @@
 mod consume;
 mod dead;
 mod fixture;
+mod history;
 mod privileges;
 mod provisioned;
 mod publish;
@@ -62,6 +63,11 @@ conformance! {
         an_undeclared_delay_is_still_a_retry,
         an_endless_error_is_no_obstacle,
         an_ack_of_an_older_delivery_doesnt_undo_a_retry_of_the_newest;
+    history:
+        a_command_goes_to_its_owner_alone,
+        a_later_queue_is_filled_from_the_history,
+        what_is_too_old_is_not_recalled,
+        an_event_that_nobody_hears_is_kept_all_the_same;
     dead:
         dead_letters_are_listed_counted_and_kept,
         the_latest_failure_comes_first,

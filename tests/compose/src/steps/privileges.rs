@@ -77,6 +77,15 @@ async fn broker(connection: &Connection, service: &str) -> Result<usize> {
             .await?;
         refused += 1;
     }
+    if service != "order" {
+        denied(connection, "sending a command", async |channel| {
+            publish(&channel, "shop.commands", "payment").await
+        })
+        .await?;
+        refused += 1;
+    }
+    reading(connection, "shop.history").await?;
+    refused += 2;
     for queue in SERVICES {
         let what = format!("publishing to the queue {queue} itself");
         denied(connection, &what, async |channel| publish(&channel, "", queue).await).await?;
