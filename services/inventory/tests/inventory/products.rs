@@ -182,7 +182,10 @@ async fn the_api_is_described_and_its_examples_work() {
     let shop = Running::start(&database).await;
     let api = shop.get_json(&["openapi.json"]).await;
     let paths: Vec<_> = api["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/products", "/products/{sku}", "/reservations/{order_id}"]);
+    let reservation = "/reservations/{order_id}";
+    let (release, ship) = (format!("{reservation}/release"), format!("{reservation}/ship"));
+    let expected = ["/products", "/products/{sku}", "/reservations", reservation, &release, &ship];
+    assert_eq!(paths, expected);
     let example = &api["components"]["schemas"]["ProductChange"]["example"];
     let put = &api["paths"]["/products/{sku}"]["put"];
     let sku = put["parameters"][0]["example"].as_str().unwrap();

@@ -47,3 +47,18 @@ async fn each_service_may_write_its_own_and_read_its_own_and_nobody_has_a_passwo
     assert_eq!(users.len(), 6);
     assert!(users.iter().all(|user| user["password_hash"] == "" && user["name"] != "guest"));
 }
+
+#[tokio::test]
+async fn a_subscriber_that_came_later_is_there_when_it_is_asked_for() {
+    let output = run(Folder::new().path(), &["definitions", "--with", "fraud"]).await;
+    let definitions: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |section: &str, key: &str| -> Value {
+        let things = definitions[section].as_array().unwrap();
+        things.iter().find(|thing| thing[key] == "fraud").cloned().unwrap_or_default()
+    };
+    let permission = of("permissions", "user");
+    assert_eq!(permission["write"], r"^(fraud\.failures|shop\.events)$");
+    assert_eq!(permission["read"], r"^(fraud(\.dead|\.retry\.[0-9]+)?|shop\.history)$");
+    assert_eq!(of("topic_permissions", "user")["write"], r"^(order\.flagged)$");
+    assert_eq!(of("queues", "name")["arguments"]["x-queue-type"], "quorum");
+}

@@ -83,12 +83,17 @@ pub(crate) fn definitions(
 ) -> serde_json::Result<String> {
     let names = Names::new("");
     let plan = Plan::new(&names, topology);
-    let (users, permissions) = users(&names, topology, publications, senders);
+    // Who has no queue has no user.
+    let known = |publication: &&Publication| {
+        topology.subscriptions.iter().any(|known| known.queue == publication.service)
+    };
+    let publications: Vec<Publication> = publications.iter().filter(known).copied().collect();
+    let (users, permissions) = users(&names, topology, &publications, senders);
     let sections = [
         section("vhosts", [serde_json::json!({ "name": VHOST })])?,
         section("users", users)?,
         section("permissions", permissions)?,
-        section("topic_permissions", topic_permissions(&names, publications))?,
+        section("topic_permissions", topic_permissions(&names, &publications))?,
         section("exchanges", exchanges(&plan))?,
         section("queues", queues(&plan))?,
         section("bindings", bindings(&plan))?,

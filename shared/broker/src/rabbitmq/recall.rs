@@ -31,11 +31,10 @@ impl RabbitMq {
         let subscription = self.settings.subscription(queue).filter(|found| found.history);
         let subscription = subscription.ok_or_else(|| Error::no_right_to_history(queue))?;
         self.declare().await?;
-        let mark = self.mark(queue).await?;
         let keys: HashSet<&str> = subscription.routing_keys.iter().copied().collect();
         self.control
             .with_channel(RECALL_TIMEOUT, async |channel| {
-                self.read_history(channel, queue, &keys, since, mark.as_bytes()).await
+                self.read_history(channel, queue, &keys, since).await
             })
             .await
     }
@@ -58,7 +57,6 @@ impl RabbitMq {
         queue: &str,
         keys: &HashSet<&str>,
         since: Timestamp,
-        mark: &[u8],
     ) -> Result<u64> {
         let names = self.settings.names();
         let (events, failures) = (names.exchange(Exchange::Events), names.failures(queue));
@@ -68,6 +66,8 @@ impl RabbitMq {
         channel.basic_qos(BATCH, BasicQosOptions::default()).await?;
         let (stream, options) = (name(&names.history())?, BasicConsumeOptions::default());
         let mut reading = channel.basic_consume(stream, "".into(), options, arguments).await?;
+        // Only now: whatever the clocks say, it comes after the place where reading begins.
+        let mark = self.mark(queue).await?;
         let (mut count, mut batch) = (0, Vec::new());
         let mut unanswered = 0;
         loop {
@@ -75,7 +75,8 @@ impl RabbitMq {
             let delivery = next.map_err(|_| no_answer(NEXT_TIMEOUT))?;
             let delivery =
                 delivery.ok_or_else(|| Error::Unavailable("the history is gone".to_owned()))??;
-            let is_mark = delivery.exchange.as_str() == failures && delivery.data == mark;
+            let is_mark =
+                delivery.exchange.as_str() == failures && delivery.data == mark.as_bytes();
             unanswered += 1;
             // The offset means a whole chunk, which may begin earlier.
             if delivery.exchange.as_str() == events
