@@ -120,6 +120,11 @@ impl Callees {
         let answer = self.answered("email", answer.await)?;
         match answer.status() {
             StatusCode::CREATED => Ok(()),
+            // The address can't be used: no other try helps.
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let detail = "no mail can be sent to this address".to_owned();
+                Err(Failed::Refused { reason: Cancellation::NoAnswer, detail })
+            }
             _ => Err(failed("email", answer).await),
         }
     }

@@ -45,8 +45,9 @@ pub struct Config {
     #[arg(long, env = "EMAIL_URL", value_name = "URL", default_value = "http://127.0.0.1:8083")]
     pub email: String,
 
-    /// How long each call of an order that is made by calls may take.
-    #[arg(long, env = "CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "5s")]
+    /// How long each call of an order that is made by calls may take: longer than those who are called wait in turn for the card
+    /// processor and the mail server.
+    #[arg(long, env = "CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "15s")]
     pub call_timeout: Duration,
 
     /// A step of a saga that isn't answered by then is given up, and the order cancelled.

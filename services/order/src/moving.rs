@@ -20,6 +20,9 @@ use crate::{
     waiting::Waiters,
 };
 
+/// Nobody is asked more often, whatever the settings say.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long others may take, and when they are asked again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -38,7 +41,8 @@ impl Pace {
             return now + self.step_timeout;
         }
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
-        now + self.compensation_retry.saturating_mul(doubled).min(self.compensation_retry_max)
+        let pause = self.compensation_retry.saturating_mul(doubled);
+        now + pause.min(self.compensation_retry_max).max(SHORTEST_PAUSE)
     }
 }
 
@@ -107,6 +111,12 @@ impl Moving {
         self.asked.push(Asked { order_id: id, step, at, due_at: None, error: Some(error) });
     }
 
+    /// Notes that a step is under way, and when a person should look if it isn't answered by then.
+    pub(crate) fn expect(&mut self, id: OrderId, step: Step, due_at: Timestamp) {
+        let (at, due_at) = (Timestamp::now(), Some(due_at));
+        self.asked.push(Asked { order_id: id, step, at, due_at, error: None });
+    }
+
     /// Notes that a step is done that no fact speaks of.
     pub(crate) fn answer(&mut self, id: OrderId, step: Step, answer: &str) {
         let (answer, at) = (answer.to_owned(), Timestamp::now());
@@ -150,7 +160,7 @@ impl Moving {
         Ok(())
     }
 
-    /// Takes a person's word that what could not be undone is dealt with.
+    /// Takes a person's word that what could not be undone, the `open` steps, is dealt with.
     ///
     /// # Errors
     /// When there is no such order, or nothing of it waits to be undone.
@@ -158,10 +168,19 @@ impl Moving {
         &mut self,
         tx: &mut Tx,
         id: OrderId,
+        open: &[Step],
         reason: &str,
         cause: &Cause,
     ) -> Result<(), Error> {
-        self.take(tx, id, Fact::Resolved, cause)?;
+        match self.take(tx, id, Fact::Resolved, cause) {
+            Ok(()) => {}
+            // A confirmed order is settled; of it, there may be goods that are still on the books.
+            Err(Error::Refused(Refused::NothingToResolve)) if !open.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+        for step in open {
+            self.answer(id, *step, "resolved");
+        }
         let order = self.orders.get_mut(&id).ok_or(Error::Unknown(id))?;
         order.resolution = Some(reason.to_owned());
         self.entries.push(order.entry("Resolved", Timestamp::now(), Some(reason.to_owned())));

@@ -16,7 +16,7 @@ pub(crate) struct Order {
     pub(crate) lines: Vec<Line>,
     pub(crate) total: Money,
     pub(crate) coupon: Option<String>,
-    /// The card's opaque token, for as long as the saga may need it.
+    /// The card's opaque token, until the saga has no more need of it.
     pub(crate) card_token: Option<String>,
     pub(crate) placed_at: Timestamp,
     pub(crate) deadline_at: Timestamp,

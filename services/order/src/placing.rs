@@ -34,7 +34,7 @@ const BATCH: usize = 128;
 /// A checkout to be written.
 pub(crate) struct Placement {
     pub(crate) order: Order,
-    /// For whoever charges it: in the messages, and in the order only as long as its saga needs it.
+    /// For whoever charges it: in the event where payment does so by itself, in the command where it is told to.
     pub(crate) card_token: String,
     pub(crate) cause: Cause,
     pub(crate) keyed: Option<KeyedPlacement>,
@@ -248,7 +248,10 @@ async fn insert(tx: &mut Tx, placements: &[&Placement], pace: Pace) -> Result<()
             customer: order.customer.clone(),
             lines: order.lines.clone(),
             total: order.total.clone(),
-            card_token: card_token.clone(),
+            card_token: match order.state.coordination {
+                Coordination::Choreography => card_token.clone(),
+                Coordination::Orchestration | Coordination::Sync => String::new(),
+            },
             coordination: order.state.coordination,
             placed_at: Timestamp::from_micros(order.placed_at.as_micros()),
         };

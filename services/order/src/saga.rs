@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::store::Db;
-use contracts::{Cause, OrderId, Timestamp};
+use contracts::{Cause, Coordination, OrderId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,7 +32,14 @@ impl Sagas {
         let mut total = 0;
         loop {
             let orders = steps::due_orders(&self.db, now, BATCH).await?;
-            let moved = if orders.is_empty() { 0 } else { self.step(&orders, now).await? };
+            let moved = match self.step(&orders, now).await {
+                Ok(moved) => moved,
+                Err(moving::Error::Store(error)) if error.is_unavailable() => {
+                    return Err(moving::Error::Store(error));
+                }
+                // One bad order must cost only itself.
+                Err(_) => self.one_by_one(&orders, now).await,
+            };
             total += moved;
             // Another replica may have been faster.
             if moved == 0 {
@@ -41,8 +48,26 @@ impl Sagas {
         }
     }
 
+    /// Moves orders on, each by itself; how many steps those were. What is wrong with one is told each time.
+    async fn one_by_one(&self, orders: &[OrderId], now: Timestamp) -> usize {
+        let mut moved = 0;
+        for order_id in orders {
+            match self.step(std::slice::from_ref(order_id), now).await {
+                Ok(steps) => moved += steps,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%order_id, error, "a saga can't be moved on");
+                }
+            }
+        }
+        moved
+    }
+
     /// Moves these orders on, as far as a step of them is still due.
     async fn step(&self, orders: &[OrderId], now: Timestamp) -> Result<usize, moving::Error> {
+        if orders.is_empty() {
+            return Ok(0);
+        }
         let mut tx = self.db.begin().await?;
         let mut moving = Moving::lock(&mut tx, orders, self.watchers.pace).await?;
         let mut due = steps::of_orders(&mut tx, orders).await?;
@@ -51,7 +76,10 @@ impl Sagas {
         for step in &due {
             let Some(order) = moving.order(step.order_id) else { continue };
             let cause = Cause { message: None, traceparent: order.traceparent.clone() };
-            if step.step.is_compensation() {
+            if order.state.coordination == Coordination::Sync {
+                // Nobody asks again by himself where everything is a call.
+                again.push(left_to_a_person(step, now));
+            } else if step.step.is_compensation() {
                 moving::send(&mut tx, order, step.step, &cause)?;
                 again.push(self.asked_again(step, now));
             } else {
@@ -102,4 +130,12 @@ impl Sagas {
             }
         }
     }
+}
+
+/// A step that should have been answered by now.
+fn left_to_a_person(step: &Kept, now: Timestamp) -> Kept {
+    let (order_id, name) = (step.order_id, step.step.as_str());
+    tracing::error!(%order_id, step = name, "what became of a call isn't known; a person should look");
+    let error = Some("it isn't known to be done".to_owned());
+    Kept { due_at: None, parked_at: Some(now), error, ..step.clone() }
 }

@@ -94,12 +94,12 @@ pub(crate) async fn any_overdue(db: &Db, now: Timestamp) -> Result<bool> {
     Ok(db.read(sql).bind(now.as_micros()).optional::<(i32,)>().await?.is_some())
 }
 
-/// Writes the states of locked orders. Of a settled one, nobody needs the card any more.
+/// Writes the states of locked orders. The card is forgotten as soon as nobody will ask for a charge any more.
 pub(crate) async fn save_states(tx: &mut Tx, orders: &[&Order]) -> Result<()> {
     tx.execute_many(
         "UPDATE orders SET status = v.column2, reason = v.column3, payment = v.column4,
              stock = v.column5, settled_at = v.column6, resolution = v.column7,
-             card_token = CASE WHEN v.column6 IS NULL THEN card_token END
+             card_token = CASE WHEN v.column2 = 'placed' AND v.column4 = 'unknown' THEN card_token END
          FROM (VALUES {}) AS v WHERE orders.order_id = v.column1",
         orders,
         |row, order| {
@@ -124,6 +124,13 @@ pub(crate) async fn order(db: &Db, id: OrderId) -> Result<Option<Order>> {
         .optional::<OrderRow>()
         .await?;
     row.map(Order::try_from).transpose()
+}
+
+/// The orders with these ids, as they are.
+pub(crate) async fn orders(db: &Db, ids: &[OrderId]) -> Result<Vec<Order>> {
+    let sql = concat!("SELECT ", columns!(), " FROM orders WHERE order_id IN (VALUES {})");
+    let rows = db.read_many::<_, OrderRow>(sql, ids, |row, id| row.bind(*id)).await?;
+    rows.into_iter().map(Order::try_from).collect()
 }
 
 /// Adds to the timelines; a kind of fact that an order has already is left as it is.

@@ -19,7 +19,7 @@ const EMAIL: &str = "ada@example.com";
 /// A card that the sandbox's processor always takes.
 const CARD: &str = "tok_visa";
 /// How long a call may take, beyond what it was asked to wait.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `shop checkout`.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,5 @@
 //! The commands: what the order service's saga asks of payment and inventory. Each may be refused, and is answered by one of its
-//! owner's events, again and again when it is sent again.
+//! owner's events. Those that undo something are answered again when they are sent again.
 //!
 //! No card number is in one either: `card_token` is an opaque token.
 

@@ -22,8 +22,8 @@ pub struct Migrations {
     pub sqlite: &'static Migrator,
 }
 
-/// The pause between two tries to read the history.
-const CATCH_UP_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between tries to read the history double from the first to the last: each begins from the start.
+const CATCH_UP_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// How often the gauges of the queue are read.
 const QUEUE_POLL: Duration = Duration::from_secs(5);
@@ -188,7 +188,7 @@ impl Service {
 
 /// Tries until the queue was given what happened since then.
 async fn catch_up(queue: &'static str, db: Db, broker: Broker, since: Timestamp) {
-    let mut warned = false;
+    let mut pause = CATCH_UP_PAUSES.0;
     loop {
         let given = async {
             if db.has_caught_up(queue).await? {
@@ -202,11 +202,10 @@ async fn catch_up(queue: &'static str, db: Db, broker: Broker, since: Timestamp)
             Ok(None) => return,
             Ok(Some(events)) => return tracing::info!(queue, events, "caught up with the history"),
             Err(error) => {
-                if !std::mem::replace(&mut warned, true) {
-                    let error = format!("{error:#}");
-                    tracing::warn!(queue, error, "the history can't be read; trying on");
-                }
-                tokio::time::sleep(CATCH_UP_PAUSE).await;
+                let error = format!("{error:#}");
+                tracing::warn!(queue, error, "the history can't be read; trying on");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(CATCH_UP_PAUSES.1);
             }
         }
     }

@@ -62,6 +62,20 @@ impl Tx {
         }
     }
 
+    /// Waits until every other transaction that has written to a table has ended, and keeps others from writing to it until this one
+    /// does. On SQLite there is nobody to wait for.
+    ///
+    /// # Errors
+    /// When the database is away or refuses it.
+    pub async fn wait_for_writers(&mut self, table: &'static str) -> Result<()> {
+        match self.engine() {
+            Engine::Postgres => {
+                self.query(format!("LOCK TABLE {table} IN SHARE MODE")).execute().await.map(drop)
+            }
+            Engine::Sqlite => Ok(()),
+        }
+    }
+
     /// Runs a statement over many rows in few round trips: `{}` in the text becomes a `VALUES` list's rows,
     /// `($1, $2), ($3, $4), …`. The number of changed rows.
     ///

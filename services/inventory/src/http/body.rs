@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    catalogue::{Listing, Product},
+    catalogue::{self, Listing, Product},
     reservation::{Lines, Reservation, State},
 };
 
@@ -55,6 +55,15 @@ fn is_currency(text: &str, (): &()) -> garde::Result {
         Ok(())
     } else {
         Err(garde::Error::new("must be an ISO 4217 code: three upper-case letters, such as EUR"))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn is_sku(text: &str, (): &()) -> garde::Result {
+    if catalogue::is_sku(text) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be 1 to 64 characters of a-z, 0-9 and -"))
     }
 }
 
@@ -122,7 +131,7 @@ pub(crate) struct ReservationRequest {
 #[serde(deny_unknown_fields)]
 struct LineRequest {
     /// Stock keeping unit.
-    #[garde(length(min = 1, max = 64))]
+    #[garde(custom(is_sku))]
     #[schema(example = "mug-blue")]
     sku: String,
     /// How many, 1 to 1,000.

@@ -1,5 +1,5 @@
 ALTER TABLE orders ADD COLUMN coordination TEXT NOT NULL DEFAULT 'choreography';
--- The card's opaque token, until the order is settled: only where the order service itself has it charged.
+-- The card's opaque token, until nobody will ask for a charge: only where the order service has it charged by a command.
 ALTER TABLE orders ADD COLUMN card_token TEXT;
 -- Why a person has declared an order settled that could not be undone.
 ALTER TABLE orders ADD COLUMN resolution TEXT;
@@ -20,4 +20,5 @@ CREATE TABLE steps (
     PRIMARY KEY (order_id, step)
 );
 CREATE INDEX steps_due ON steps (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX steps_open ON steps (asked_at) WHERE answered_at IS NULL;
 CREATE INDEX steps_parked ON steps (parked_at) WHERE parked_at IS NOT NULL AND answered_at IS NULL;

@@ -11,12 +11,11 @@ use axum::{
 use contracts::OrderId;
 use runtime::{Problem, http::idempotency_key, telemetry};
 use serde::Serialize;
-use tracing::{Span, field::Empty};
 use utoipa::ToSchema;
 
 use super::{
     Shop, keys,
-    view::{no_such_order, order_id, problem},
+    view::{in_the_orders_trace, no_such_order, order_id, problem},
 };
 use crate::{machine::Fact, moving::Moving};
 
@@ -67,7 +66,7 @@ pub(super) async fn cancel(
     let mut tx = shop.db.begin().await?;
     let mut moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
-    let span = cancellation(order.traceparent.as_deref());
+    let span = in_the_orders_trace(order, "cancel order");
     let cause = telemetry::cause(&span);
     moving.take(&mut tx, id, Fact::CancelRequested, &cause).map_err(|error| problem(error, id))?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
@@ -89,18 +88,6 @@ pub(super) async fn cancel(
     }
     tx.commit().await?;
     Ok(runtime::http::located(StatusCode::ACCEPTED, &location, cancelled))
-}
-
-/// What follows from the cancellation belongs to the order's trace, whatever trace the request is in; the two link to each other.
-fn cancellation(of_order: Option<&str>) -> Span {
-    let request = Span::current();
-    let span =
-        tracing::info_span!(parent: None, "cancel order", otel.kind = "internal", trace_id = Empty);
-    if !span.is_disabled() {
-        telemetry::continue_trace(&span, of_order);
-        telemetry::link_both(&span, &request);
-    }
-    span
 }
 
 fn answer(keyed: &Keyed, location: &str, cancelled: &Cancelled) -> Answer {

@@ -149,6 +149,8 @@ pub(super) async fn checkout(
     if shop.plumbing.outbox_rows() > shop.max_outbox {
         return Err(Problem::unavailable("too many messages wait for the broker; try again"));
     }
+    // The same body in another style is another request.
+    let hash = [&hash[..], Coordination::from(style).as_str().as_bytes()].concat();
     let keyed = idempotency_key(&headers, "POST /checkout", &hash)?;
     let looking_up = look_up(&shop, keyed.as_ref(), &checkout.items);
     let looked_up = timeout(LOOK_UP_TIMEOUT, looking_up).await.map_err(|_| {
@@ -165,16 +167,12 @@ pub(super) async fn checkout(
     let total = total(&lines, percent_off)?;
     let keyed = keyed.zip(in_use.map(Arc::new));
     let (order, card_token) = order(&shop, checkout, style.into(), lines, total);
-    let placed = place(&shop, order.clone(), card_token.clone(), keyed.clone()).await?;
-    match placed {
-        Some(answered) => Ok(answered),
-        None if style == Style::Sync => Conducted { shop, order, card_token, keyed }.answer().await,
-        None => {
-            let location = format!("/orders/{}", order.id);
-            let body = Accepted::of(&order);
-            Ok(runtime::http::located(StatusCode::ACCEPTED, &location, body))
-        }
+    if style == Style::Sync {
+        return Conducted { shop, order, card_token, keyed }.answer().await;
     }
+    let (location, body) = (format!("/orders/{}", order.id), Accepted::of(&order));
+    let placed = place(&shop, order, card_token, keyed).await?;
+    Ok(placed.unwrap_or_else(|| runtime::http::located(StatusCode::ACCEPTED, &location, body)))
 }
 
 /// What the database says of a checkout before it is written.
@@ -227,7 +225,7 @@ fn order(
 }
 
 /// Writes the order; the answer of before, when its key was used.
-async fn place(
+pub(super) async fn place(
     shop: &Shop,
     order: Order,
     card_token: String,

@@ -1,6 +1,6 @@
 //! `/sagas`: what the order service has had others do and was not answered, for whoever looks after it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{
@@ -118,6 +118,7 @@ impl Saga {
     get, path = "/sagas", tag = "sagas", params(Parameters),
     responses(
         (status = 200, body = Vec<Saga>),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -126,25 +127,28 @@ pub(super) async fn list(
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<axum::Json<Vec<Saga>>, Problem> {
     let Query(Parameters { parked, limit }) =
-        parameters.map_err(|error| Problem::invalid_field("parked", error.body_text()))?;
+        parameters.map_err(|error| Problem::bad_request(error.body_text()))?;
     let limit = limit.unwrap_or(100);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::invalid_field("limit", "must be a number from 1 to 1000"));
     }
-    let open = steps::open(&shop.db, parked, limit).await?;
-    let mut order_ids: Vec<OrderId> = open.iter().map(|step| step.order_id).collect();
-    let mut by_order: BTreeMap<OrderId, Vec<Kept>> = BTreeMap::new();
+    let mut open = steps::parked(&shop.db, limit).await?;
+    if !parked {
+        open.extend(steps::waiting(&shop.db, limit).await?);
+        open.truncate(limit as usize);
+    }
+    let ids: Vec<OrderId> = open.iter().map(|step| step.order_id).collect();
+    let orders = store::orders(&shop.db, &ids).await?.into_iter().map(|order| (order.id, order));
+    let mut orders: HashMap<OrderId, Order> = orders.collect();
+    let mut by_order: HashMap<OrderId, Vec<Kept>> = HashMap::new();
     for step in open {
         by_order.entry(step.order_id).or_default().push(step);
     }
-    order_ids.dedup();
-    let mut sagas = Vec::new();
-    for id in order_ids {
-        let Some(steps) = by_order.remove(&id) else { continue };
-        if let Some(order) = store::order(&shop.db, id).await? {
-            sagas.push(Saga::new(order, steps));
-        }
-    }
+    // In the order of their first steps.
+    let sagas = ids
+        .iter()
+        .filter_map(|id| Some(Saga::new(orders.remove(id)?, by_order.remove(id)?)))
+        .collect();
     Ok(axum::Json(sagas))
 }
 
@@ -177,7 +181,7 @@ async fn saga(shop: &Shop, id: OrderId) -> Result<Saga, Problem> {
     post, path = "/sagas/{id}/retry", tag = "sagas",
     params(
         ("id" = Uuid, Path, description = "The order's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; taken note of, since repeating is harmless")
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. Not needed: to ask again is harmless")
     ),
     responses(
         (status = 200, body = Saga, description = "It was asked for again"),
@@ -214,7 +218,7 @@ async fn send_again(shop: &Shop, id: OrderId) -> Result<(), Problem> {
     let mut tx = shop.db.begin().await?;
     let moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
-    let cause = telemetry::cause(&Span::current());
+    let cause = telemetry::cause(&view::in_the_orders_trace(order, "retry saga"));
     let now = Timestamp::now();
     let mut again = steps::of_orders(&mut tx, &[id]).await?;
     again.retain(|step| step.answered_at.is_none());
@@ -237,7 +241,7 @@ async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Proble
         // These are never left to a person.
         Step::ReserveStock | Step::ChargeCard => return Ok(()),
     };
-    let cause = telemetry::cause(&Span::current());
+    let cause = telemetry::cause(&view::in_the_orders_trace(order, "retry saga"));
     let mut tx = shop.db.begin().await?;
     let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
     match called {
@@ -257,12 +261,13 @@ async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Proble
 
 /// Declare it settled
 ///
-/// For a cancelled order whose money or goods can't be given back by the shop, and that a person has dealt with.
+/// For a cancelled order whose money or goods can't be given back by the shop, or a confirmed one whose goods can't leave its
+/// books, and that a person has dealt with.
 #[utoipa::path(
     post, path = "/sagas/{id}/resolve", tag = "sagas",
     params(
         ("id" = Uuid, Path, description = "The order's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; taken note of, since it can be done only once")
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. Not needed: to say the same again changes nothing")
     ),
     request_body = Resolution,
     responses(
@@ -289,8 +294,11 @@ pub(super) async fn resolve(
         .is_some_and(|order| order.resolution.as_deref() == Some(resolution.reason.as_str()));
     if !again {
         let cause = telemetry::cause(&Span::current());
+        let open = steps::of_orders(&mut tx, &[id]).await?.into_iter();
+        let open: Vec<Step> =
+            open.filter(|step| step.answered_at.is_none()).map(|step| step.step).collect();
         moving
-            .resolve(&mut tx, id, &resolution.reason, &cause)
+            .resolve(&mut tx, id, &open, &resolution.reason, &cause)
             .map_err(|error| problem(error, id))?;
         tracing::warn!(order_id = %id, reason = resolution.reason, "a person has declared an order settled");
         moving.save(&mut tx, &shop.watchers).await?;

@@ -1,20 +1,27 @@
 //! `POST /checkout?style=sync`: the order is made by calls, and answered when all of them are.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ::store::idempotency::{Answer, Keyed};
 use axum::{http::StatusCode, response::Response};
-use contracts::{Cancellation, OrderId};
+use contracts::{Cancellation, OrderId, Timestamp};
 use runtime::{Problem, telemetry};
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
-use super::{Shop, keys::InUse};
+use super::{Shop, checkout, keys::InUse};
 use crate::{
     calls::Failed,
-    machine::{Fact, Payment, Step, Stock},
+    machine::{Fact, Payment, Status, Step, Stock},
     moving::{self, Moving},
     order::{Entry, Order},
 };
+
+/// How long writing down what came of the calls is tried, and the pause between two tries.
+const WRITING: Duration = Duration::from_secs(20);
+const WRITING_PAUSE: Duration = Duration::from_millis(300);
+/// After so long, what was under way should have been answered.
+const MISSED: Duration = Duration::from_secs(120);
 
 /// A checkout under way; its key is in use until it is answered.
 pub(super) struct Conducted {
@@ -35,44 +42,58 @@ struct Outcome {
     undone: Vec<&'static str>,
     /// What could not be undone, or is not known to be, and why.
     left: Vec<(Step, String)>,
+    /// Whether payment has said that it gives the money back, and not yet that it has.
+    refunding: bool,
 }
 
 impl Conducted {
     /// Makes the order. A customer who hangs up doesn't end that.
     pub(super) async fn answer(self) -> Result<Response, Problem> {
         let conducting = async move {
-            let answer = self.conduct().await;
-            self.keep(&answer).await;
-            answer
+            let (order, token, keyed) =
+                (self.order.clone(), self.card_token.clone(), self.keyed.clone());
+            match checkout::place(&self.shop, order, token, keyed).await? {
+                Some(answered) => Ok(answered),
+                None => self.conduct().await.map(|order| created(&order)),
+            }
         };
         let conducted = tokio::spawn(conducting.instrument(Span::current())).await;
-        let answer = conducted.map_err(|_| Problem::internal())?;
-        answer.map(|order| created(&order))
+        conducted.map_err(|_| Problem::internal())?
     }
 
     async fn conduct(&self) -> Result<Order, Problem> {
-        let Self { shop, order, card_token, .. } = self;
+        let Self { shop, card_token, .. } = self;
         let outcome = self.call(card_token).await;
-        let order = match self.write(&outcome).await {
-            Ok(order) => order,
-            Err(error) => {
+        let order = self.write_patiently(&outcome).await?;
+        if let Err(problem) = verdict(&outcome, &order) {
+            return Err(problem);
+        }
+        // The order is confirmed whatever comes of this; until it is answered, it is a step that somebody would miss.
+        let shipped = shop.callees.ship(&order).await;
+        self.note_shipping(shipped.err().map(|failed| words(&failed))).await;
+        Ok(order)
+    }
+
+    /// Writes down what came of the calls, again and again for a while: they can't be taken back.
+    async fn write_patiently(&self, outcome: &Outcome) -> Result<Order, Problem> {
+        let until = Instant::now() + WRITING;
+        loop {
+            let error = match self.write(outcome).await {
+                Ok(order) => return Ok(order),
+                Err(error) => error,
+            };
+            if Instant::now() >= until {
+                let order_id = self.order.id;
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, order_id = %order.id, "what came of an order's calls was not written down");
+                tracing::error!(error, %order_id, "what came of an order's calls was not written down");
                 // The deadline leaves it to a person.
                 return Err(Problem::unavailable(
                     "what came of the order isn't known; look at it, or repeat this with the same Idempotency-Key",
                 )
-                .with("order", format!("/orders/{}", order.id)));
+                .with("order", format!("/orders/{order_id}")));
             }
-        };
-        if let Some(failure) = &outcome.failure {
-            return Err(problem(failure, &outcome, order.id));
+            sleep(WRITING_PAUSE).await;
         }
-        // The order is confirmed whatever comes of this.
-        if let Err(failed) = shop.callees.ship(&order).await {
-            self.leave_shipping(words(&failed)).await;
-        }
-        Ok(order)
     }
 
     /// Goods, money, mail: and back again at the first failure.
@@ -115,7 +136,10 @@ impl Conducted {
             matches!(fact, Fact::Payment(Payment::Voided | Payment::Declined))
         }) {
             match self.shop.callees.refund(&self.order).await {
-                Ok(Payment::Unknown) => outcome.undone.push("the money is being given back"),
+                Ok(Payment::Unknown) => {
+                    outcome.refunding = true;
+                    outcome.undone.push("the money is being given back");
+                }
                 Ok(payment) => {
                     outcome.facts.push(Fact::Payment(payment));
                     outcome.undone.push("no money is kept");
@@ -135,17 +159,17 @@ impl Conducted {
         outcome
     }
 
-    /// Writes down what came of the calls; the order as it is then.
+    /// Writes down what came of the calls, and the answer for whoever repeats the request; the order as it is then.
     async fn write(&self, outcome: &Outcome) -> Result<Order, moving::Error> {
-        let Self { shop, order, .. } = self;
+        let Self { shop, order, keyed, .. } = self;
         let cause = telemetry::cause(&Span::current());
         let mut tx = shop.db.begin().await?;
         let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
+        let placed = moving.order(order.id).is_some_and(|o| o.state.status == Status::Placed);
         for fact in &outcome.facts {
             moving.take(&mut tx, order.id, *fact, &cause)?;
             if let Some(service) = teller(*fact) {
-                let at = contracts::Timestamp::now();
-                let fact = fact.as_str();
+                let (at, fact) = (Timestamp::now(), fact.as_str());
                 moving.note(Entry { order_id: order.id, fact, service, at, detail: None });
             }
         }
@@ -153,39 +177,55 @@ impl Conducted {
             moving.park(order.id, *step, error.clone());
         }
         let order = moving.order(order.id).cloned().ok_or(moving::Error::Unknown(order.id))?;
+        // What is under way, and would be missed if this process ended now.
+        let due_at = Timestamp::now() + MISSED;
+        if outcome.refunding {
+            moving.expect(order.id, Step::RefundPayment, due_at);
+        }
+        if placed && order.state.status == Status::Confirmed {
+            moving.expect(order.id, Step::ShipStock, due_at);
+        }
         moving.save(&mut tx, &shop.watchers).await?;
+        if let Some((keyed, _in_use)) = keyed {
+            let answer = kept(keyed, &order, &verdict(outcome, &order));
+            tx.replace_answer(&keyed.key, &answer).await?;
+        }
         tx.commit().await?;
         Ok(order)
     }
 
-    /// The goods of a confirmed order are still on the books.
-    async fn leave_shipping(&self, error: String) {
-        let parking = async {
-            let mut tx = self.shop.db.begin().await?;
-            let mut moving = Moving::new(Vec::new(), self.shop.watchers.pace);
-            moving.park(self.order.id, Step::ShipStock, error);
-            moving.save(&mut tx, &self.shop.watchers).await?;
+    /// Notes that the goods have left the books, or why they have not.
+    async fn note_shipping(&self, error: Option<String>) {
+        let (id, shop) = (self.order.id, &self.shop);
+        let noting = async {
+            let mut tx = shop.db.begin().await?;
+            let mut moving = Moving::new(Vec::new(), shop.watchers.pace);
+            match error {
+                None => moving.answer(id, Step::ShipStock, "done"),
+                Some(error) => moving.park(id, Step::ShipStock, error),
+            }
+            moving.save(&mut tx, &shop.watchers).await?;
             tx.commit().await
         };
-        if let Err(error) = parking.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, order_id = %self.order.id, "the goods of a confirmed order are still put aside");
+        if let Err(error) = noting.await {
+            // The step is open, and comes to a person's notice when it is due.
+            tracing::warn!(error = &error as &dyn std::error::Error, order_id = %id, "a step was not noted");
         }
     }
+}
 
-    /// Keeps the answer for whoever repeats the request. Without it they are told where to look.
-    async fn keep(&self, answer: &Result<Order, Problem>) {
-        let Some((keyed, _in_use)) = &self.keyed else { return };
-        let kept = kept(keyed, &self.order, answer);
-        let keeping = async {
-            let mut tx = self.shop.db.begin().await?;
-            tx.replace_answer(&keyed.key, &kept).await?;
-            tx.commit().await
-        };
-        if let Err(error) = keeping.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept");
-        }
+/// What the customer is told.
+fn verdict(outcome: &Outcome, order: &Order) -> Result<(), Problem> {
+    if let Some(failure) = &outcome.failure {
+        return Err(problem(failure, outcome, order.id));
     }
+    if order.state.status != Status::Confirmed {
+        let detail = "the order's time was up before its calls were done; it was cancelled, and needs attention";
+        let title = "The order took too long";
+        return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "too-slow", title, detail)
+            .with("order", format!("/orders/{}", order.id)));
+    }
+    Ok(())
 }
 
 impl Failed {
@@ -214,7 +254,7 @@ const fn teller(fact: Fact) -> Option<&'static str> {
 
 fn created(order: &Order) -> Response {
     let location = format!("/orders/{}", order.id);
-    runtime::http::located(StatusCode::CREATED, &location, super::checkout::Accepted::of(order))
+    runtime::http::located(StatusCode::CREATED, &location, checkout::Accepted::of(order))
 }
 
 /// The problem that the customer has.
@@ -226,15 +266,18 @@ fn problem(failure: &Failed, outcome: &Outcome, order: OrderId) -> Problem {
             "The card was declined",
             detail.clone(),
         ),
-        Failed::Refused { detail, .. } => {
+        Failed::Refused { reason: Cancellation::StockRejected, detail } => {
             Problem::conflict("out-of-stock", "Out of stock", detail.clone())
         }
+        Failed::Refused { detail, .. } => Problem::invalid_field("customer.email", detail.clone()),
         Failed::Unknown { callee, late, detail } => {
             let status = if *late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-            let what_now = if outcome.left.is_empty() {
-                "nothing is kept of the order; try again"
-            } else {
+            let what_now = if !outcome.left.is_empty() {
                 "the order needs attention; somebody looks after it"
+            } else if outcome.refunding {
+                "the order was cancelled, and the money is being given back"
+            } else {
+                "nothing is kept of the order; try again"
             };
             Problem::new(
                 status,
@@ -254,10 +297,10 @@ fn problem(failure: &Failed, outcome: &Outcome, order: OrderId) -> Problem {
 }
 
 /// The answer as it is given to whoever repeats the request.
-fn kept(keyed: &Keyed, order: &Order, answer: &Result<Order, Problem>) -> Answer {
+fn kept(keyed: &Keyed, order: &Order, answer: &Result<(), Problem>) -> Answer {
     let (status, body) = match answer {
-        Ok(order) => {
-            let body = serde_json::to_string(&super::checkout::Accepted::of(order));
+        Ok(()) => {
+            let body = serde_json::to_string(&checkout::Accepted::of(order));
             (StatusCode::CREATED.as_u16(), body)
         }
         Err(problem) => (problem.status, serde_json::to_string(problem)),

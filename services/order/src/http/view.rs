@@ -8,9 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use contracts::{Coordination, Line, Money, OrderId, Timestamp};
-use runtime::Problem;
+use runtime::{Problem, telemetry};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
+use tracing::{Span, field::Empty};
 use utoipa::ToSchema;
 
 use super::{Shop, checkout::Total};
@@ -209,6 +210,19 @@ pub(super) fn order_id(id: Result<Path<OrderId>, PathRejection>) -> Result<Order
 
 pub(super) fn no_such_order(id: OrderId) -> Problem {
     Problem::not_found(format!("there is no order {id}"))
+}
+
+/// What a request leads to belongs to the order's trace, whatever trace the request is in; the two link to each other.
+pub(super) fn in_the_orders_trace(order: &Order, name: &str) -> Span {
+    let request = Span::current();
+    let span = tracing::info_span!(
+        parent: None, "of order", otel.name = name, otel.kind = "internal", trace_id = Empty
+    );
+    if !span.is_disabled() {
+        telemetry::continue_trace(&span, order.traceparent.as_deref());
+        telemetry::link_both(&span, &request);
+    }
+    span
 }
 
 /// Why an order could not be moved on, for whoever asked for it.

@@ -37,9 +37,9 @@ pub(super) fn take(state: State, fact: Fact) -> Result<Transition, Refused> {
         (Status::Confirmed, Fact::Payment(_) | Fact::Stock(_)) if known != state => {
             return Err(contradiction);
         }
-        (_, Fact::CallsDone | Fact::CallFailed(_) | Fact::StepTimedOut) => {
-            return Err(contradiction);
-        }
+        (Status::Placed | Status::Confirmed, Fact::CallsDone | Fact::CallFailed(_))
+        | (_, Fact::StepTimedOut) => return Err(contradiction),
+        // Of what is cancelled already, the deadline was faster than the calls.
         (Status::Placed, Fact::Payment(_) | Fact::Stock(_) | Fact::Resolved)
         | (Status::Confirmed | Status::Cancelled(_), _) => None,
     };

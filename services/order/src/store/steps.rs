@@ -89,7 +89,8 @@ pub(crate) async fn ask(tx: &mut Tx, steps: &[Asked]) -> Result<()> {
     tx.execute_many(
         "INSERT INTO steps (order_id, step, attempt, asked_at, due_at, parked_at, error) VALUES {}
          ON CONFLICT (order_id, step) DO UPDATE
-         SET parked_at = excluded.parked_at, error = excluded.error, attempt = steps.attempt + 1",
+         SET parked_at = COALESCE(steps.parked_at, excluded.parked_at), error = excluded.error,
+             attempt = steps.attempt + 1",
         steps,
         |row, step| {
             row.bind(step.order_id)
@@ -184,16 +185,28 @@ pub(crate) async fn of_order(db: &Db, id: OrderId) -> Result<Vec<Kept>> {
     read(rows)
 }
 
-/// The open steps, those that a person should look at first, and of these the oldest; at most `limit`.
-pub(crate) async fn open(db: &Db, parked_only: bool, limit: u32) -> Result<Vec<Kept>> {
+/// The steps that a person should look at, the oldest first, at most `limit`.
+pub(crate) async fn parked(db: &Db, limit: u32) -> Result<Vec<Kept>> {
     let rows = db
         .read(concat!(
             "SELECT ",
             columns!(),
-            " FROM steps WHERE answered_at IS NULL AND (parked_at IS NOT NULL OR $1 = 0)
-             ORDER BY parked_at IS NULL, parked_at, asked_at LIMIT $2"
+            " FROM steps WHERE parked_at IS NOT NULL AND answered_at IS NULL ORDER BY parked_at LIMIT $1"
         ))
-        .bind(i64::from(parked_only))
+        .bind(i64::from(limit))
+        .all::<StepRow>()
+        .await?;
+    read(rows)
+}
+
+/// The steps that wait for an answer and that nobody needs to look at, the oldest first, at most `limit`.
+pub(crate) async fn waiting(db: &Db, limit: u32) -> Result<Vec<Kept>> {
+    let rows = db
+        .read(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM steps WHERE answered_at IS NULL AND parked_at IS NULL ORDER BY asked_at LIMIT $1"
+        ))
         .bind(i64::from(limit))
         .all::<StepRow>()
         .await?;

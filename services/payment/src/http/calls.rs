@@ -79,9 +79,18 @@ struct Total {
     #[schema(example = 2500)]
     amount: i64,
     /// ISO 4217 code.
-    #[garde(length(min = 3, max = 3))]
+    #[garde(custom(is_currency))]
     #[schema(example = "EUR")]
     currency: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn is_currency(text: &str, (): &()) -> garde::Result {
+    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be an ISO 4217 code: three upper-case letters, such as EUR"))
+    }
 }
 
 impl From<Total> for Money {

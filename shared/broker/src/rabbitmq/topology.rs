@@ -19,6 +19,8 @@ use crate::{DELIVERY_LIMIT, HISTORY_DAYS, Topology};
 /// The delivery limit of the queues that nobody handles messages from: looking at a dead letter returns it, which counts
 /// as a delivery, and RabbitMQ 4 has a limit of 20 where none is given.
 const NO_LIMIT: u32 = 1_000_000_000;
+/// Bytes of the history at most, however young.
+const HISTORY_BYTES: i64 = 20_000_000_000;
 /// Bytes of a segment of the history.
 const SEGMENT: i64 = 50_000_000;
 
@@ -182,6 +184,8 @@ impl Queue {
         let arguments = vec![
             ("x-queue-type", Argument::Text("stream".to_owned())),
             ("x-max-age", Argument::Text(format!("{HISTORY_DAYS}D"))),
+            // A disk that is full would stop every publisher.
+            ("x-max-length-bytes", Argument::Number(HISTORY_BYTES)),
             // Only whole segments go; of a small shop the last of 500 MB, as usual, would keep years.
             ("x-stream-max-segment-size-bytes", Argument::Number(SEGMENT)),
         ];

@@ -11,6 +11,9 @@ use crate::{Error, HISTORY_DAYS, Message, Result};
 /// How long an event is kept.
 const KEPT: Duration = Duration::from_secs(HISTORY_DAYS as u64 * 24 * 60 * 60);
 
+/// Events that are forgotten in one transaction: others want to write, too.
+const FORGOTTEN_AT_ONCE: i64 = 5_000;
+
 /// Keeps the events of a batch.
 pub(super) async fn keep(tx: &mut Tx, batch: &[Message], now: i64) -> store::Result<()> {
     let events: Vec<&Message> =
@@ -28,12 +31,22 @@ impl Table {
     /// Forgets what is too old.
     pub(super) async fn forget(&self, now: Timestamp) -> Result<()> {
         self.declare().await?;
-        let mut tx = self.db.begin().await?;
-        tx.query("DELETE FROM history WHERE published_at < $1")
-            .bind(now.as_micros() - KEPT.as_micros() as i64)
-            .execute()
-            .await?;
-        Ok(tx.commit().await?)
+        loop {
+            let mut tx = self.db.begin().await?;
+            let forgotten = tx
+                .query(
+                    "DELETE FROM history WHERE seq IN (
+                         SELECT seq FROM history WHERE published_at < $1 ORDER BY published_at LIMIT $2)",
+                )
+                .bind((now - KEPT).as_micros())
+                .bind(FORGOTTEN_AT_ONCE)
+                .execute()
+                .await?;
+            tx.commit().await?;
+            if forgotten < FORGOTTEN_AT_ONCE.cast_unsigned() {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) async fn recall(&self, queue: &str, since: Timestamp) -> Result<u64> {
@@ -42,6 +55,8 @@ impl Table {
         }
         self.find(queue).await?;
         let mut tx = self.db.begin().await?;
+        // Whoever publishes at this moment may have read the bindings before this queue was among them.
+        tx.wait_for_writers("history").await?;
         let count = tx
             .query(
                 "INSERT INTO deliveries (queue, routing_key, body, due_at, times, history)

@@ -64,7 +64,7 @@ pub struct OrderPlaced {
     pub lines: Vec<Line>,
     /// What is to be charged, the coupon taken off.
     pub total: Money,
-    /// The card, as the card processor's opaque token.
+    /// The card, as the card processor's opaque token; empty where payment waits to be told to charge it.
     pub card_token: String,
     /// Who coordinates.
     pub coordination: Coordination,
