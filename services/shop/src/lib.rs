@@ -5,6 +5,7 @@
 
 mod checkout;
 mod client;
+mod compare;
 mod dead;
 mod definitions;
 mod place;
@@ -34,6 +35,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Place an order and watch what becomes of it, or place many and measure
     Checkout(checkout::Args),
+    /// Run the three ways to make an order side by side, break things, and measure
+    Compare(compare::Args),
     /// Look at messages that failed for good, and deliver them again
     Dead(dead::Args),
     /// Print what RabbitMQ must have (exchanges, queues, a user per service) for services that may declare nothing
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return args.run(),
         Command::Up(args) => block_on(up::run(args)),
         Command::Checkout(args) => block_on(checkout::run(args)),
+        Command::Compare(args) => block_on(compare::run(args)),
         Command::Dead(args) => block_on(dead::run(args)),
         Command::Definitions(args) => definitions::run(args),
     };

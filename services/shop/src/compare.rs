@@ -1,0 +1,195 @@
+//! `shop compare`: makes orders in three ways, side by side, breaks things, and measures.
+//!
+//! It runs a shop of its own, with data of its own, and never touches another. In each scenario the three styles take
+//! turns: at the same time they would be in each other's way at the services that they share, and nobody could say whose
+//! fault a figure is.
+
+mod audit;
+mod customer;
+mod figures;
+mod load;
+mod scenario;
+mod stage;
+mod system;
+mod table;
+mod world;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use broker::{Broker, Topology};
+use uuid::Uuid;
+
+use crate::{
+    place::Place,
+    terminal::say,
+    up::{self, Signals},
+};
+use audit::Before;
+use figures::Result as Compared;
+use scenario::{Group, Scenario};
+use stage::Stage;
+use system::System;
+
+/// What the names of its databases begin with, and its queues': no shop's.
+const PREFIX: &str = "compare_";
+const NAMESPACE: &str = "compare";
+
+/// `shop compare`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this scenario; repeat it for several
+    #[arg(long, value_enum, value_name = "NAME")]
+    scenario: Vec<Scenario>,
+
+    /// Where the page is written
+    #[arg(long, default_value = "compare.html", value_name = "FILE")]
+    out: PathBuf,
+
+    /// Print the figures as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+
+    /// Shorter, with too few checkouts for steady figures: to see that it works
+    #[arg(long)]
+    quick: bool,
+
+    /// A PostgreSQL server instead of SQLite files. Only databases whose names begin with compare_ are used there; they are
+    /// made anew, and removed at the end
+    #[arg(long, env = "SHOP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database: Option<String>,
+
+    /// The broker: amqp://… for RabbitMQ. Only queues whose names begin with compare. are used there; they stay, empty
+    #[arg(long, env = "SHOP_BROKER_URL", value_name = "URL", hide_env_values = true)]
+    broker: Option<String>,
+
+    /// Where the data are kept meanwhile, in a folder of their own, removed at the end [default: beside the page, since in a
+    /// folder in memory a commit costs nothing]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the comparison, prints the table and writes the page.
+///
+/// # Errors
+/// When the system can't be started, or fails in a way that nobody ordered.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let folder = Temporary::new(&args)?;
+    let place = args.place(&folder);
+    let mut wanted = args.scenario.clone();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if wanted.is_empty() {
+        wanted.extend(Scenario::ALL);
+    }
+    let system = tokio::select! {
+        system = System::start(place) => system?,
+        () = signals.next() => return Ok(ExitCode::FAILURE),
+    };
+    let hurry = system.hurry();
+    let mut stage = Stage::new(system, args.quick)?;
+    let began = Instant::now();
+    let broker = args.place(&folder).broker()?;
+    let results = tokio::select! {
+        results = play(&mut stage, &broker, &wanted, args.quick) => Some(results),
+        () = signals.next() => None,
+    };
+    eprintln!("stopping");
+    tokio::select! {
+        () = stage.system.stop() => {}
+        () = signals.next() => hurry.cancel(),
+    }
+    // After a second signal too, until all are gone.
+    stage.system.stop().await;
+    if let Some(server) = args.place(&folder).server()? {
+        server.remove(up::names(args.broker.is_none())).await?;
+    }
+    let Some(results) = results else { return Ok(ExitCode::FAILURE) };
+    let results = results?;
+    if args.json {
+        say(serde_json::to_string_pretty(&results)?);
+    } else {
+        say(table::print(&results));
+    }
+    eprintln!("{:.0} s", began.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays every scenario, and looks at the books after each.
+async fn play(
+    stage: &mut Stage,
+    broker: &str,
+    wanted: &[Scenario],
+    quick: bool,
+) -> anyhow::Result<Vec<Compared>> {
+    let broker = Broker::open(broker, Topology::default()).await?;
+    eprintln!("warming up");
+    stage.warm_up().await?;
+    let mut results = Vec::new();
+    for group in Scenario::groups(wanted, quick) {
+        results.extend(play_group(stage, &broker, &group).await?);
+    }
+    broker.close().await;
+    Ok(results)
+}
+
+async fn play_group(
+    stage: &mut Stage,
+    broker: &Broker,
+    group: &Group,
+) -> anyhow::Result<Vec<Compared>> {
+    let before = Before::now(stage, broker).await?;
+    let runs = stage.play(group).await?;
+    let books = audit::audit(stage, broker, &before, &runs).await?;
+    let both: Vec<_> = runs.iter().zip(&books).collect();
+    let of = |scenario: &Scenario| {
+        let mut of: Vec<_> =
+            both.iter().filter(|(run, _)| run.scenario == *scenario).copied().collect();
+        of.sort_by_key(|(run, _)| run.style);
+        Compared::new(*scenario, &of)
+    };
+    Ok(group.scenarios.iter().map(of).collect())
+}
+
+impl Args {
+    /// Where the data are, apart from any shop's.
+    fn place(&self, folder: &Temporary) -> Place {
+        let namespaced = |url: &String| {
+            let separator = if url.contains('?') { '&' } else { '?' };
+            format!("{url}{separator}namespace={NAMESPACE}")
+        };
+        Place {
+            data: folder.0.clone(),
+            database: self.database.clone(),
+            database_prefix: PREFIX.to_owned(),
+            broker: self.broker.as_ref().map(namespaced),
+        }
+    }
+}
+
+/// A folder that is removed when this is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(args: &Args) -> anyhow::Result<Self> {
+        let beside = args.out.parent().filter(|path| !path.as_os_str().is_empty());
+        let parent = args.data.as_deref().or(beside).unwrap_or(Path::new("."));
+        let path = parent.join(format!(".shop-compare-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("can't make the folder {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}
