@@ -8,10 +8,12 @@ mod audit;
 mod customer;
 mod figures;
 mod load;
+mod page;
 mod scenario;
 mod stage;
 mod system;
 mod table;
+mod words;
 mod world;
 
 use std::{
@@ -22,6 +24,7 @@ use std::{
 
 use anyhow::Context as _;
 use broker::{Broker, Topology};
+use contracts::Timestamp;
 use uuid::Uuid;
 
 use crate::{
@@ -30,7 +33,8 @@ use crate::{
     up::{self, Signals},
 };
 use audit::Before;
-use figures::Result as Compared;
+use figures::Compared;
+use page::Setting;
 use scenario::{Group, Scenario};
 use stage::Stage;
 use system::System;
@@ -111,12 +115,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let Some(results) = results else { return Ok(ExitCode::FAILURE) };
     let results = results?;
+    let setting = Setting {
+        setup: args.setup(),
+        at: Timestamp::now(),
+        seconds: began.elapsed().as_secs_f64(),
+        quick: args.quick,
+    };
     if args.json {
         say(serde_json::to_string_pretty(&results)?);
     } else {
-        say(table::print(&results));
+        say(format_args!("{}\n", table::print(&results)));
+        words::verdict(&results).iter().for_each(say);
     }
-    eprintln!("{:.0} s", began.elapsed().as_secs_f64());
+    std::fs::write(&args.out, page::page(&setting, &results)?)
+        .with_context(|| format!("can't write {}", args.out.display()))?;
+    eprintln!("{:.0} s; the page is {}", setting.seconds, args.out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,6 +170,13 @@ async fn play_group(
 }
 
 impl Args {
+    /// On what it runs, in words.
+    fn setup(&self) -> String {
+        let databases = if self.database.is_some() { "PostgreSQL" } else { "SQLite" };
+        let broker = if self.broker.is_some() { "RabbitMQ" } else { "a jobs table as the broker" };
+        format!("{databases} and {broker}")
+    }
+
     /// Where the data are, apart from any shop's.
     fn place(&self, folder: &Temporary) -> Place {
         let namespaced = |url: &String| {

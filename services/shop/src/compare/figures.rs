@@ -35,6 +35,7 @@ pub(super) struct Figures {
     pub(super) refusal: Option<Quantiles>,
     /// From placing to settling, of the accepted ones that are settled.
     pub(super) settled: Option<Quantiles>,
+    pub(super) outcomes: Outcomes,
     /// All orders of the scenario, those before and after it included: from here on.
     pub(super) orders: usize,
     pub(super) confirmed: usize,
@@ -57,9 +58,47 @@ pub(super) struct Figures {
     pub(super) needs_person: usize,
 }
 
+/// How all checkouts of a scenario ended, those before and after it was broken included; each is counted once.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Outcomes {
+    /// As wanted.
+    confirmed: usize,
+    /// Accepted at first, cancelled later, and nothing is left to do.
+    cancelled: usize,
+    /// Refused, and nothing is left to do.
+    refused: usize,
+    /// Not settled in the time, whatever the customer was told.
+    stuck: usize,
+    /// Accepted, and unknown.
+    lost: usize,
+}
+
+impl Outcomes {
+    fn new(run: &Run, books: &Books) -> Self {
+        let mut outcomes = Self::default();
+        for sample in run.samples() {
+            let (accepted, id) = match sample.outcome {
+                Outcome::Accepted(id) => (true, Some(id)),
+                Outcome::Refused { order, .. } => (false, order),
+                Outcome::Unanswered => (false, None),
+            };
+            let order = id.and_then(|id| books.get(&id)).and_then(|known| known.order.as_ref());
+            let count = match (accepted, order) {
+                (true, None) => &mut outcomes.lost,
+                (_, Some(order)) if !order.settled => &mut outcomes.stuck,
+                (true, Some(order)) if order.status == "confirmed" => &mut outcomes.confirmed,
+                (true, Some(_)) => &mut outcomes.cancelled,
+                (false, _) => &mut outcomes.refused,
+            };
+            *count += 1;
+        }
+        outcomes
+    }
+}
+
 /// A scenario: what was done, and what it came to.
 #[derive(Debug, Serialize)]
-pub(super) struct Result {
+pub(super) struct Compared {
     pub(super) scenario: Scenario,
     /// How long it was broken, in seconds, all turns together.
     pub(super) seconds: f64,
@@ -83,7 +122,7 @@ pub(super) struct Trace {
     points: Vec<(f64, f64, u8)>,
 }
 
-impl Result {
+impl Compared {
     /// Of one scenario's runs, with their books.
     pub(super) fn new(scenario: Scenario, runs: &[(&Run, &Books)]) -> Self {
         let course = runs.first().map(|(run, _)| &run.course);
@@ -97,6 +136,15 @@ impl Result {
             styles: runs.iter().map(|(run, books)| Figures::new(run, books)).collect(),
             traces: runs.iter().map(|(run, _)| Trace::new(run)).collect(),
         }
+    }
+
+    /// How many checkouts of all styles ended in each way, in the order of [`Outcomes`].
+    pub(super) fn ends(&self) -> [usize; 5] {
+        let ends = self.styles.iter().map(|figures| {
+            let Outcomes { confirmed, cancelled, refused, stuck, lost } = figures.outcomes;
+            [confirmed, cancelled, refused, stuck, lost]
+        });
+        ends.fold([0; 5], |sum, ends| std::array::from_fn(|n| sum[n] + ends[n]))
     }
 
     /// The figures of one style.
@@ -131,6 +179,7 @@ impl Figures {
             latency: took(true),
             refusal: took(false),
             settled: times(settled.collect()),
+            outcomes: Outcomes::new(run, books),
             orders: books.len(),
             confirmed: count(Known::confirmed),
             cancelled_later: count(|known| known.accepted && known.is("cancelled")),

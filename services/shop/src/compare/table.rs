@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
 use super::{
-    figures::{Figures, Result},
+    figures::{Compared, Figures},
     scenario::{Scenario, Style},
 };
 
@@ -66,12 +66,12 @@ pub(super) fn millis(ms: f64) -> String {
 }
 
 /// The healthy shop's figures, for comparison.
-pub(super) fn healthy(results: &[Result], style: Style) -> Option<&Figures> {
+pub(super) fn healthy(results: &[Compared], style: Style) -> Option<&Figures> {
     results.iter().find(|result| result.scenario == Scenario::Healthy)?.of(style)
 }
 
 /// Everything, a block for each scenario.
-pub(super) fn print(results: &[Result]) -> String {
+pub(super) fn print(results: &[Compared]) -> String {
     let mut table = Table::new();
     let headings = COLUMNS.iter().map(|(heading, _)| (*heading).to_owned());
     table.load_style(NOTHING).set_header([String::new()].into_iter().chain(headings));
