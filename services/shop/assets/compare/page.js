@@ -18,12 +18,15 @@
     return [Math.min(10, Math.max(1, low * 0.8)), Math.max(100, high * 1.3)];
   };
 
+  // Before, during or after which trouble: medians don't reach across.
+  const spell = (broken, at) => broken.findIndex(([from, to]) => at < to) * 2 + (broken.some(([from, to]) => at >= from && at < to) ? 1 : 0);
+
   // The checkouts of a scenario over time: a facet for each style, beside each other where there is room.
   function latency(scenario, width) {
     const beside = width >= 620;
     const facet = beside ? "fx" : "fy";
-    const all = scenario.traces.flatMap(({ style, points }) =>
-      points.map(([at, ms, refused]) => ({ style, at, ms: Math.max(ms, 1), refused })));
+    const all = scenario.traces.flatMap(({ style, broken, points }) =>
+      points.map(([at, ms, refused]) => ({ style, at, ms: Math.max(ms, 1), refused, spell: style + spell(broken, at) })));
     const bands = scenario.broken
       ? scenario.traces.flatMap(({ style, broken }) => broken.map(([from, to]) => ({ style, from, to })))
       : [];
@@ -36,7 +39,8 @@
       marginLeft: 48,
       marginRight: beside ? 12 : 24,
       marginTop: beside ? 28 : 20,
-      x: { label: "seconds", nice: false, domain: [0, Math.max(...scenario.traces.map(({ end }) => end))], ticks: 5 },
+      marginBottom: 42,
+      x: { label: "seconds", nice: false, domain: [0, Math.max(...scenario.traces.map(({ end }) => end))], ticks: 5, labelOffset: 38 },
       y: { type: "log", domain: y, label: null, ticks: powers(...y), tickFormat: time, grid: true },
       [facet]: { domain: styles, label: null, padding: beside ? 0.06 : 0.12, axis: null },
       marks: [
@@ -44,7 +48,7 @@
         Plot.dot(accepted, { x: "at", y: "ms", [facet]: "style", r: 1.6, fill: (d) => colour(d.style), fillOpacity: 0.55 }),
         Plot.dot(refused, { x: "at", y: "ms", [facet]: "style", r: 2.6, symbol: "times", stroke: "var(--lost)", strokeWidth: 1.2 }),
         Plot.line(accepted, Plot.windowY({ k: 15, reduce: "median" },
-          { x: "at", y: "ms", z: "style", [facet]: "style", stroke: (d) => colour(d.style), strokeWidth: 1.8 })),
+          { x: "at", y: "ms", z: "spell", [facet]: "style", stroke: (d) => colour(d.style), strokeWidth: 1.8 })),
         Plot.text(styles, { [facet]: (d) => d, text: (d) => d, frameAnchor: "top-left", dy: -14, fontWeight: 600, fill: colour }),
       ],
     });
@@ -58,11 +62,11 @@
     const room = (row) => (row.count / most) * (width - 120) > 8 + 7 * String(row.count).length;
     return Plot.plot({
       width,
-      height: 132,
+      height: 142,
       marginLeft: 98,
       marginRight: 16,
-      marginBottom: 32,
-      x: { label: "checkouts", ticks: 5, grid: true },
+      marginBottom: 42,
+      x: { label: "checkouts", labelOffset: 38, ticks: width < 500 ? 4 : 8, grid: true },
       y: { domain: styles, label: null, tickSize: 0 },
       color: { domain: outcomes, range: outcomes.map(colour) },
       marks: [
@@ -85,7 +89,7 @@
     return Plot.plot({
       width,
       height: 40 + data.scenarios.length * 50,
-      marginLeft: narrow ? 92 : 150,
+      marginLeft: narrow ? 104 : 150,
       marginRight: 24,
       marginTop: 24,
       x: { type: "log", domain: x, label: null, axis: "top", ticks: powers(...x), tickFormat: time, grid: true },
@@ -99,7 +103,7 @@
         Plot.text(rows.filter(({ refused }) => refused), {
           y: "style", fy: "short", frameAnchor: "left", dx: 6, textAnchor: "start", fill: (d) => colour(d.style), text: () => "× refused every checkout",
         }),
-        Plot.text(data.scenarios, { fy: "short", text: "short", frameAnchor: "left", dx: -8, textAnchor: "end", lineWidth: narrow ? 7.5 : 14, fontWeight: 600 }),
+        Plot.text(data.scenarios, { fy: "short", text: "short", frameAnchor: "left", dx: -8, textAnchor: "end", lineWidth: narrow ? 7 : 14, fontSize: narrow ? 11 : 12, fontWeight: 600 }),
       ],
     });
   }

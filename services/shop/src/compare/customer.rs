@@ -70,7 +70,8 @@ async fn read(answer: reqwest::Response) -> Option<Outcome> {
         return Some(Outcome::Accepted(id));
     }
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let kind = problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()).unwrap_or_default();
+    let kind =
+        problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()).unwrap_or_default();
     if kind == "request-in-progress" {
         return None;
     }

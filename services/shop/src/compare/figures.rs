@@ -11,7 +11,7 @@ use super::{
     audit::{Books, Known, mails_of},
     customer::{Outcome, Sample},
     scenario::{Scenario, Style},
-    stage::Run,
+    stage::{Run, Spell},
 };
 use crate::checkout::Quantiles;
 
@@ -31,6 +31,8 @@ pub(super) struct Figures {
     pub(super) repeated: usize,
     /// How long the accepted ones waited for their answer; none when there are none.
     pub(super) latency: Option<Quantiles>,
+    /// The p99 of each turn: how much it changes by itself on this machine.
+    pub(super) p99_of_turns: Vec<f64>,
     /// How long the refused ones did.
     pub(super) refusal: Option<Quantiles>,
     /// From placing to settling, of the accepted ones that are settled.
@@ -138,6 +140,11 @@ impl Compared {
         }
     }
 
+    /// Whether anything was broken at all.
+    pub(super) fn is_broken(&self) -> bool {
+        self.scenario != Scenario::Healthy
+    }
+
     /// How many checkouts of all styles ended in each way, in the order of [`Outcomes`].
     pub(super) fn ends(&self) -> [usize; 5] {
         let ends = self.styles.iter().map(|figures| {
@@ -162,6 +169,10 @@ impl Figures {
         };
         let checkouts = run.counted().count();
         let accepted_count = run.counted().filter(accepted).count();
+        let of_turn = |spell: &Spell| {
+            let counted = spell.samples.iter().filter(|sample| spell.counts(sample));
+            times(counted.filter(accepted).map(|sample| sample.took).collect())
+        };
         let settled = run.counted().filter_map(|sample| match sample.outcome {
             Outcome::Accepted(id) => books.get(&id)?.settled_after(),
             _ => None,
@@ -177,6 +188,7 @@ impl Figures {
             reasons: reasons(run),
             repeated: run.samples().map(|sample| sample.repeats).sum(),
             latency: took(true),
+            p99_of_turns: run.spells.iter().filter_map(of_turn).map(|took| took.p99).collect(),
             refusal: took(false),
             settled: times(settled.collect()),
             outcomes: Outcomes::new(run, books),

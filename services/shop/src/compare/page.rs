@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::{
     figures::{Compared, Figures},
-    scenario::{Breakage, Style},
+    scenario::Style,
     system::RETRY_DELAYS,
-    table::{cells, columns, healthy},
+    table::{baseline, cells, columns},
     words,
 };
 
@@ -105,10 +105,8 @@ pub(super) fn page(setting: &Setting, results: &[Compared]) -> serde_json::Resul
 }
 
 fn head(setting: &Setting, results: &[Compared]) -> String {
-    let verdict: String = words::verdict(results)
-        .iter()
-        .map(|line| format!("<li>{}</li>\n", Text(line)))
-        .collect();
+    let verdict: String =
+        words::verdict(results).iter().map(|line| format!("<li>{}</li>\n", Text(line))).collect();
     let links: String = results
         .iter()
         .map(|result| {
@@ -161,11 +159,13 @@ fn overview(results: &[Compared]) -> String {
         "overview",
         "",
         title,
-        &style_legend(""),
+        &style_legend(),
         "From the filled circle (p50: half of the accepted checkouts were answered by then) to the hollow one (p99), on a logarithmic scale.",
     );
     let heads: String = columns()
-        .map(|(name, what)| format!("<th scope=\"col\" title=\"{}\">{}</th>", Text(what), Text(&name)))
+        .map(|(name, what)| {
+            format!("<th scope=\"col\" title=\"{}\">{}</th>", Text(what), Text(&name))
+        })
         .collect();
     let rows: String = results.iter().map(|result| rows(result, results)).collect();
     format!(
@@ -192,7 +192,7 @@ fn rows(result: &Compared, results: &[Compared]) -> String {
         Text(name)
     );
     for figures in &result.styles {
-        let cells: String = cells(figures, healthy(results, figures.style))
+        let cells: String = cells(figures, baseline(result, results, figures.style))
             .iter()
             .enumerate()
             .map(|(column, cell)| cell_html(column, cell))
@@ -206,8 +206,12 @@ fn rows(result: &Compared, results: &[Compared]) -> String {
 const BAD_FROM: usize = 7;
 
 fn cell_html(column: usize, cell: &str) -> String {
-    let bad = column >= BAD_FROM && cell != "0";
-    format!("<td{}>{}</td>", if bad { " class=\"bad\"" } else { "" }, Text(cell))
+    let class = match cell {
+        "0" => " class=\"nought\"",
+        _ if column >= BAD_FROM => " class=\"bad\"",
+        _ => "",
+    };
+    format!("<td{class}>{}</td>", Text(cell))
 }
 
 fn style_name(style: Style) -> String {
@@ -225,8 +229,8 @@ fn section(result: &Compared, results: &[Compared]) -> String {
         "latency",
         id,
         &format!("{title}: how long each checkout took, over time, by style"),
-        &style_legend("<li><span aria-hidden=\"true\">×</span> refused</li>"),
-        "Each dot is a checkout, placed when it began; the line is the median of fifteen. Grey: while it was broken. The scale is logarithmic.",
+        "",
+        &latency_caption(result),
     );
     let fates = figure(
         "fates",
@@ -261,7 +265,7 @@ fn small_table(result: &Compared, results: &[Compared]) -> String {
     let by_style: Vec<_> = result
         .styles
         .iter()
-        .map(|figures| cells(figures, healthy(results, figures.style)))
+        .map(|figures| cells(figures, baseline(result, results, figures.style)))
         .collect();
     let mut rows = String::new();
     for (column, (name, what)) in columns().enumerate() {
@@ -318,7 +322,20 @@ fn figure(plot: &str, scenario: &str, title: &str, legend: &str, caption: &str) 
     )
 }
 
-fn style_legend(more: &str) -> String {
+/// Only what there is to see.
+fn latency_caption(result: &Compared) -> String {
+    let mut text = "Each dot is a checkout, placed when it began".to_owned();
+    if result.styles.iter().any(|figures| figures.refused > 0) {
+        text += ", each × one that was refused";
+    }
+    text += "; the line is the median of fifteen. ";
+    if result.is_broken() {
+        text += "Grey: while it was broken. ";
+    }
+    text + "The scale is logarithmic."
+}
+
+fn style_legend() -> String {
     let items: String = Style::ALL
         .iter()
         .map(|style| {
@@ -326,7 +343,7 @@ fn style_legend(more: &str) -> String {
             format!("<li><i style=\"background: var(--{name})\"></i>{name}</li>")
         })
         .collect();
-    format!("<ul class=\"legend\">{items}{more}</ul>")
+    format!("<ul class=\"legend\">{items}</ul>")
 }
 
 /// Only what there is.
@@ -409,7 +426,7 @@ fn data(results: &[Compared]) -> serde_json::Result<String> {
             json!({
                 "scenario": result.scenario.as_str(),
                 "short": result.scenario.short(),
-                "broken": !matches!(result.scenario.course(false).breakage, Breakage::None),
+                "broken": result.is_broken(),
                 "styles": result.styles,
                 "traces": result.traces,
             })

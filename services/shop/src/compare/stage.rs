@@ -137,9 +137,13 @@ impl Stage {
         let styles = Style::ALL.len();
         for turn in 0..group.turns {
             for n in 0..styles {
-                // Who is first in this turn is the last in the next: nobody always has the quietest place.
+                // Nobody always has the same place: neither the styles nor the scenarios.
                 let style = Style::ALL[(n + turn) % styles];
-                for run in runs.iter_mut().filter(|run| run.style == style) {
+                let mut these: Vec<_> = runs.iter_mut().filter(|run| run.style == style).collect();
+                if turn % 2 == 1 {
+                    these.reverse();
+                }
+                for run in these {
                     eprintln!("{}: {}", run.scenario.short(), style.as_str());
                     let mails = self.world.counts().await?.1;
                     let spell = self.spell(style, &run.course).await?;
@@ -174,18 +178,20 @@ impl Stage {
             };
             sleep(course.during).await;
             let to = Instant::now();
-            if course.after.is_zero() {
-                drop(end);
-                self.mend(course, &rate).await?;
-            } else {
+            if !course.after.is_zero() {
                 self.mend(course, &rate).await?;
                 sleep(course.after).await;
             }
+            drop(end);
             anyhow::Ok(((from, to), Instant::now()))
         };
         let (trouble, samples) =
             tokio::join!(trouble, load::run(&shop, &body, rate.clone(), end.clone()));
         let (broken, ended) = trouble?;
+        if course.after.is_zero() {
+            // Not before the last answer: what is slow is slow for everybody who came.
+            self.mend(course, &rate).await?;
+        }
         self.system.all_ready().await?;
         Ok(Spell { wall, began, broken, ended, samples: samples? })
     }
@@ -228,9 +234,7 @@ impl Stage {
         let accepted =
             accepted.filter(|sample| matches!(sample.outcome, Outcome::Accepted(_))).count();
         let until = Instant::now() + QUIET_LIMIT;
-        while Instant::now() < until
-            && self.world.counts().await?.1 < before + each * accepted
-        {
+        while Instant::now() < until && self.world.counts().await?.1 < before + each * accepted {
             sleep(LOOK).await;
         }
         Ok(())

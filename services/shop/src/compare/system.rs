@@ -201,7 +201,12 @@ impl System {
 
     fn logs(&self) -> String {
         let log = self.launches.get("order").map(|launch| launch.log.clone());
-        log.as_ref().and_then(|log| log.parent()).map(PathBuf::from).unwrap_or_default().display().to_string()
+        log.as_ref()
+            .and_then(|log| log.parent())
+            .map(PathBuf::from)
+            .unwrap_or_default()
+            .display()
+            .to_string()
     }
 }
 

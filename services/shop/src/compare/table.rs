@@ -13,7 +13,10 @@ const COLUMNS: [(&str, &str); 13] = [
     ("re-\nfused", "Of these, those that were answered with a refusal"),
     ("p50\nms", "Half of the accepted ones were answered within this time, in milliseconds"),
     ("p99\nms", "99 of 100 were"),
-    ("p99 by\nhealthy", "This p99, divided by the healthy shop's"),
+    (
+        "p99 by\nhealthy",
+        "This p99, divided by that of the healthy shop, where they were measured in turns",
+    ),
     ("settled\np50 s", "From placing to settling, in seconds: half of the orders"),
     ("settled\nmax s", "The last one"),
     ("lost", "Orders that were accepted or charged, and that nobody knows"),
@@ -26,9 +29,9 @@ const COLUMNS: [(&str, &str); 13] = [
 
 /// The columns' headings, in one line, and what they mean.
 pub(super) fn columns() -> impl Iterator<Item = (String, &'static str)> {
-    COLUMNS.iter().map(|(heading, meaning)| {
-        (heading.replace("-\n", "").replace('\n', " "), *meaning)
-    })
+    COLUMNS
+        .iter()
+        .map(|(heading, meaning)| (heading.replace("-\n", "").replace('\n', " "), *meaning))
 }
 
 /// The cells of one style in one scenario.
@@ -70,6 +73,15 @@ pub(super) fn healthy(results: &[Compared], style: Style) -> Option<&Figures> {
     results.iter().find(|result| result.scenario == Scenario::Healthy)?.of(style)
 }
 
+/// The healthy shop's figures where a p99 may be compared with theirs.
+pub(super) fn baseline<'r>(
+    result: &Compared,
+    results: &'r [Compared],
+    style: Style,
+) -> Option<&'r Figures> {
+    result.scenario.is_compared().then(|| healthy(results, style))?
+}
+
 /// Everything, a block for each scenario.
 pub(super) fn print(results: &[Compared]) -> String {
     let mut table = Table::new();
@@ -79,7 +91,7 @@ pub(super) fn print(results: &[Compared]) -> String {
         table.add_row([result.scenario.short()]);
         for figures in &result.styles {
             let name = format!("  {}", figures.style.as_str());
-            let cells = cells(figures, healthy(results, figures.style));
+            let cells = cells(figures, baseline(result, results, figures.style));
             table.add_row([name].into_iter().chain(cells));
         }
     }

@@ -39,7 +39,9 @@ pub(super) fn done(result: &Compared) -> String {
         }
     };
     let rate = if result.scenario == Scenario::Spike { rate * 10 } else { rate };
-    format!("{what}. {seconds:.0} s, {rate} checkouts a second, about {checkouts} with each style.")
+    format!(
+        "{what}. This lasts {seconds:.0} s, with {rate} checkouts a second: about {checkouts} with each style."
+    )
 }
 
 /// What is seen, and why: a paragraph for the customer's side, and one for the books.
@@ -73,8 +75,7 @@ pub(super) fn verdict(results: &[Compared]) -> Vec<String> {
     let all = |style: Style| results.iter().filter_map(move |result| result.of(style));
     let events = || all(Style::Choreography).chain(all(Style::Orchestration));
     let sum = |of: fn(&Figures) -> usize| events().map(of).sum::<usize>();
-    let (lost, twice, mails) =
-        (sum(|f| f.lost), sum(|f| f.charged_twice), sum(|f| f.mails_twice));
+    let (lost, twice, mails) = (sum(|f| f.lost), sum(|f| f.charged_twice), sum(|f| f.mails_twice));
     let orders = sum(|f| f.orders);
     lines.push(if lost + twice + mails == 0 {
         format!("The two event styles lost none of {orders} orders, and charged and mailed nobody twice.")
@@ -82,8 +83,8 @@ pub(super) fn verdict(results: &[Compared]) -> Vec<String> {
         format!("Of {orders} orders with the two event styles {lost} were lost, {twice} charged twice, {mails} mailed twice.")
     });
     let refused: usize = sum(|f| f.refused);
-    let (sync_refused, sync_all) = all(Style::Sync)
-        .fold((0, 0), |(refused, all), f| (refused + f.refused, all + f.checkouts));
+    let (sync_refused, sync_all) =
+        all(Style::Sync).fold((0, 0), |(refused, all), f| (refused + f.refused, all + f.checkouts));
     let events_all = sum(|f| f.checkouts);
     lines.push(format!(
         "Refused at the checkout: {} by the event styles, {} by calls.",
@@ -109,8 +110,9 @@ impl Seen<'_> {
         );
         text += &match ratio(s, c.zip(o).map(|(c, o)| c.max(o))) {
             Some(times) if times > UNCHANGED => format!(
-                ": {times:.1} times as long. The event styles answer as soon as the order and its first message are committed; with \
-                 calls the customer waits for inventory, payment and email, one after the other."
+                ": {} times as long. The event styles answer as soon as the order and its first message are committed; with \
+                 calls the customer waits for inventory, payment and email, one after the other.",
+                factor_in_words(times)
             ),
             _ => ": no difference that would matter. Nobody is slow, so waiting for the others costs little.".to_owned(),
         };
@@ -127,14 +129,20 @@ impl Seen<'_> {
     fn slow_mail(&self) -> String {
         let mut text = self.rise("the receipt is one of the calls that the customer waits for");
         text += " ";
-        text += &self.unchanged("The mails wait in a queue of their own, and nobody waits for them");
+        text +=
+            &self.unchanged("The mails wait in a queue of their own, and nobody waits for them");
         text
     }
 
     fn slow_processor(&self) -> String {
         let mut text = self.rise("the charge is one of the calls that the customer waits for");
         text += " ";
-        text += &self.unchanged("The card is charged after the answer");
+        text += &format!(
+            "The event styles' customers didn't wait for the charge: half of them had their answer within {} with choreography and {} with \
+             orchestration.",
+            time(p50(self.choreography)),
+            time(p50(self.orchestration))
+        );
         text += &format!(
             " What takes longer is the order: half of them were settled after {} with choreography and {} with orchestration.",
             time(settled(self.choreography)),
@@ -145,13 +153,22 @@ impl Seen<'_> {
 
     fn email_down(&self) -> String {
         let mut text = self.refusals();
-        text += " By calls, an order without its receipt is no order: what was reserved and charged before was undone, and the \
-                 customer sent away because of a mail.";
+        if self.sync.refused > 0 {
+            text += " By calls, an order without its receipt is no order: the customer was sent away because of a mail";
+            text += if self.sync.stuck + self.sync.money_kept == 0 {
+                ", and what had been reserved and charged before was undone."
+            } else {
+                ", and not all that had been reserved and charged before was undone."
+            };
+        }
         let missing = self.choreography.mails_missing + self.orchestration.mails_missing;
         text += &if missing == 0 {
             " With events the mails waited in the queue, and all of them were sent when email was back.".to_owned()
         } else {
-            format!(" With events the mails waited in the queue; {missing} orders still missed one {} s after email was back.", LIMIT.as_secs())
+            format!(
+                " With events the mails waited in the queue; {missing} orders still missed one {} s after email was back.",
+                LIMIT.as_secs()
+            )
         };
         text
     }
@@ -205,9 +222,10 @@ impl Seen<'_> {
         );
         text += &match ratio(s, c.zip(o).map(|(c, o)| c.max(o))) {
             Some(times) if times > UNCHANGED => format!(
-                " With calls it was {times:.1} times as long: each checkout costs all services their part while the customer waits, so the \
+                " With calls it was {} times as long: each checkout costs all services their part while the customer waits, so the \
                  slowest of them sets the pace. With events only the order service must keep up with the customers; the others work off what \
-                 waits in their queues."
+                 waits in their queues.",
+                factor_in_words(times)
             ),
             _ => " This machine could keep up with the customers in each style, so the spike decided nothing.".to_owned(),
         };
@@ -238,7 +256,9 @@ impl Seen<'_> {
         let (c, o, s) = (self.choreography, self.orchestration, self.sync);
         let by_calls = match s.refused {
             0 => "With calls no checkout was refused".to_owned(),
-            all if all == s.checkouts => format!("With calls every checkout was refused, all {all}"),
+            all if all == s.checkouts => {
+                format!("With calls every checkout was refused, all {all}")
+            }
             some => format!("With calls {} were refused", of(some, s.checkouts)),
         };
         let events = match c.refused + o.refused {
@@ -269,7 +289,10 @@ impl Seen<'_> {
                 time(Some(then))
             ),
             (Some(now), None) => {
-                format!("With calls, half of the checkouts took {} or more{refused}: {why}.", time(Some(now)))
+                format!(
+                    "With calls, half of the checkouts took {} or more{refused}: {why}.",
+                    time(Some(now))
+                )
             }
             (None, _) => format!("With calls no checkout was accepted{refused}."),
         }
@@ -294,18 +317,22 @@ impl Seen<'_> {
             time(p99(c)),
             time(p99(o))
         );
+        let range = [then_c, then_o].map(own_range);
+        let own = range.iter().filter_map(|(low, high)| ratio(*high, *low)).fold(1.0, f64::max);
         if by_c.max(by_o) <= UNCHANGED {
             format!("The event styles' customers noticed nothing: {figures}. {why}.")
-        } else if let (Some(half_c), Some(half_o)) =
-            (ratio(p50(c), p50(then_c)), ratio(p50(o), p50(then_o)))
-            && half_c.max(half_o) <= UNCHANGED
-        {
+        } else if by_c.max(by_o) <= own {
+            let [(low_c, high_c), (low_o, high_o)] =
+                range.map(|(low, high)| (time(low), time(high)));
             format!(
-                "With events, {figures}. That is more than noise should be, and comes from a few: half of them were answered in {half_c:.2} and \
-                 {half_o:.2} times the healthy time. {why}, so look for what else the machine did then."
+                "With events, {figures}. That is the noise of this machine: the healthy shop's own went from {low_c} to {high_c} with choreography \
+                 and from {low_o} to {high_o} with orchestration, from one turn to another. {why}."
             )
         } else {
-            format!("With events, {figures}: that is slower, though nobody waits for what is slow. Look for what else the machine did then.")
+            format!(
+                "With events, {figures}: more than the healthy shop's own differ from turn to turn, though nobody waits for what is slow. Look \
+                 for what else the machine did then."
+            )
         }
     }
 
@@ -327,8 +354,10 @@ impl Seen<'_> {
         };
         let sync = wrong(self.sync);
         text += &if sync.is_empty() {
-            format!(" Those of the {} orders made by calls do, too.", self.sync.orders)
-                .replace(" do, too", if faults.iter().all(Vec::is_empty) { " do, too" } else { " balance" })
+            format!(" Those of the {} orders made by calls do, too.", self.sync.orders).replace(
+                " do, too",
+                if faults.iter().all(Vec::is_empty) { " do, too" } else { " balance" },
+            )
         } else {
             format!(" Of the {} orders made by calls: {}.", self.sync.orders, sync.join(", "))
         };
@@ -361,6 +390,12 @@ fn p99(figures: &Figures) -> Option<f64> {
     Some(figures.latency?.p99)
 }
 
+/// The least and the greatest p99 of a style's turns.
+fn own_range(figures: &Figures) -> (Option<f64>, Option<f64>) {
+    let turns = || figures.p99_of_turns.iter().copied();
+    (turns().reduce(f64::min), turns().reduce(f64::max))
+}
+
 fn settled(figures: &Figures) -> Option<f64> {
     Some(figures.settled?.p50)
 }
@@ -372,6 +407,10 @@ fn slowest(figures: &Figures) -> Option<f64> {
 fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     let (one, other) = one.zip(other)?;
     (other > 0.0).then_some(one / other)
+}
+
+fn factor_in_words(times: f64) -> String {
+    if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") }
 }
 
 fn of(some: usize, all: usize) -> String {
