@@ -83,68 +83,69 @@ pub(crate) struct Args {
 /// When the system can't be started, or fails in a way that nobody ordered.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let began = Instant::now();
     let folder = Temporary::new(&args)?;
     let place = args.place(&folder);
-    let mut wanted = args.scenario.clone();
-    wanted.sort_unstable();
-    wanted.dedup();
-    if wanted.is_empty() {
-        wanted.extend(Scenario::ALL);
-    }
+    let (broker, server) = (place.broker()?, place.server()?);
     let system = tokio::select! {
         system = System::start(place) => system?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
     };
-    let hurry = system.hurry();
     let mut stage = Stage::new(system, args.quick)?;
-    let began = Instant::now();
-    let broker = args.place(&folder).broker()?;
     let results = tokio::select! {
-        results = play(&mut stage, &broker, &wanted, args.quick) => Some(results),
+        results = play(&mut stage, &broker, &args) => Some(results),
         () = signals.next() => None,
     };
-    eprintln!("stopping");
-    tokio::select! {
-        () = stage.system.stop() => {}
-        () = signals.next() => hurry.cancel(),
-    }
-    // After a second signal too, until all are gone.
-    stage.system.stop().await;
-    if let Some(server) = args.place(&folder).server()? {
+    stop(&mut stage.system, &mut signals).await;
+    if let Some(server) = server {
         server.remove(up::names(args.broker.is_none())).await?;
     }
     let Some(results) = results else { return Ok(ExitCode::FAILURE) };
-    let results = results?;
     let setting = Setting {
         setup: args.setup(),
         at: Timestamp::now(),
         seconds: began.elapsed().as_secs_f64(),
         quick: args.quick,
     };
-    if args.json {
-        say(serde_json::to_string_pretty(&results)?);
-    } else {
-        say(format_args!("{}\n", table::print(&results)));
-        words::verdict(&results).iter().for_each(say);
-    }
-    std::fs::write(&args.out, page::page(&setting, &results)?)
-        .with_context(|| format!("can't write {}", args.out.display()))?;
-    eprintln!("{:.0} s; the page is {}", setting.seconds, args.out.display());
+    report(&args, &setting, &results?)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Stops everything; a signal meanwhile stops it by force.
+async fn stop(system: &mut System, signals: &mut Signals) {
+    eprintln!("stopping");
+    let hurry = system.hurry();
+    let stopped = system.stop();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            () = signals.next() => hurry.cancel(),
+        }
+    }
+}
+
+fn report(args: &Args, setting: &Setting, results: &[Compared]) -> anyhow::Result<()> {
+    std::fs::write(&args.out, page::page(setting, results)?)
+        .with_context(|| format!("can't write {}", args.out.display()))?;
+    if args.json {
+        say(serde_json::to_string_pretty(results)?);
+    } else {
+        say(format_args!("{}\n", table::print(results)));
+        words::verdict(results).iter().for_each(say);
+    }
+    eprintln!("{:.0} s; the page is {}", setting.seconds, args.out.display());
+    Ok(())
+}
+
 /// Plays every scenario, and looks at the books after each.
-async fn play(
-    stage: &mut Stage,
-    broker: &str,
-    wanted: &[Scenario],
-    quick: bool,
-) -> anyhow::Result<Vec<Compared>> {
-    let broker = Broker::open(broker, Topology::default()).await?;
+async fn play(stage: &mut Stage, broker: &str, args: &Args) -> anyhow::Result<Vec<Compared>> {
+    stage.system.all_ready().await?;
     eprintln!("warming up");
     stage.warm_up().await?;
+    let broker = Broker::open(broker, Topology::default()).await?;
     let mut results = Vec::new();
-    for group in Scenario::groups(wanted, quick) {
+    for group in Scenario::groups(&args.wanted(), args.quick) {
         results.extend(play_group(stage, &broker, &group).await?);
     }
     broker.close().await;
@@ -170,6 +171,12 @@ async fn play_group(
 }
 
 impl Args {
+    /// Which scenarios, each once, in their order.
+    fn wanted(&self) -> Vec<Scenario> {
+        let all = self.scenario.is_empty();
+        Scenario::ALL.into_iter().filter(|one| all || self.scenario.contains(one)).collect()
+    }
+
     /// On what it runs, in words.
     fn setup(&self) -> String {
         let databases = if self.database.is_some() { "PostgreSQL" } else { "SQLite" };

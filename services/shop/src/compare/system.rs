@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -63,7 +62,7 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Starts it, and waits until it is open.
+    /// Starts it; it is open when [`all_ready`](Self::all_ready) says so.
     ///
     /// # Errors
     /// When something doesn't start.
@@ -103,10 +102,6 @@ impl System {
         for service in SERVICES {
             this.start_service(service)?;
         }
-        if let Err(error) = this.all_ready().await {
-            this.stop().await;
-            return Err(error);
-        }
         Ok(this)
     }
 
@@ -129,10 +124,12 @@ impl System {
 
     /// Stops a service in an orderly way, and leaves it so.
     pub(super) async fn stop_service(&mut self, service: &'static str) {
-        if let Some((stop, keeping)) = self.kept.remove(service) {
+        if let Some((stop, keeping)) = self.kept.get_mut(service) {
             stop.cancel();
             // It fails only when this program ends.
             let _ = keeping.await;
+            // Only now: whoever gives up waiting leaves it to be waited for.
+            self.kept.remove(service);
         }
     }
 
@@ -171,10 +168,12 @@ impl System {
                 known.changed().await?;
             }
         };
-        timeout(START_LIMIT, waiting).await.map_or_else(
-            |_| bail!("the services don't get ready within {START_LIMIT:?}; see {}", self.logs()),
-            |ready| ready,
-        )
+        match timeout(START_LIMIT, waiting).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                bail!("not all services are ready after {START_LIMIT:?}; see {}", self.logs())
+            }
+        }
     }
 
     /// Stops everything, the sandbox last.
@@ -200,13 +199,8 @@ impl System {
     }
 
     fn logs(&self) -> String {
-        let log = self.launches.get("order").map(|launch| launch.log.clone());
-        log.as_ref()
-            .and_then(|log| log.parent())
-            .map(PathBuf::from)
-            .unwrap_or_default()
-            .display()
-            .to_string()
+        let log = self.launches.get("order").and_then(|launch| launch.log.parent());
+        log.map_or_else(String::new, |folder| folder.display().to_string())
     }
 }
 

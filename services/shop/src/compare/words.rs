@@ -338,7 +338,7 @@ impl Seen<'_> {
 
     /// Whether the books balance.
     fn books(&self) -> String {
-        let faults = [self.choreography, self.orchestration].map(|figures| wrong(figures));
+        let faults = [self.choreography, self.orchestration].map(wrong);
         let mut text = if faults.iter().all(Vec::is_empty) {
             format!(
                 "Afterwards the books of both event styles balance: none of {} orders was lost or stuck, nobody was charged or mailed twice, \
