@@ -1,8 +1,9 @@
 //! Checkouts that start on time, whether those before were answered or not: customers don't wait for each other.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,43 +18,63 @@ use tokio_util::sync::CancellationToken;
 use super::customer::{Sample, check_out};
 use crate::checkout::api::Shop;
 
-/// So many checkouts per second; it can be changed while they run.
+/// Customers who keep coming, so many per second.
 #[derive(Debug, Clone)]
-pub(super) struct Rate(Arc<AtomicU32>);
+pub(super) struct Customers(Arc<Shared>);
 
-impl Rate {
+#[derive(Debug)]
+struct Shared {
+    per_second: AtomicU32,
+    /// When those were to begin who have no answer yet.
+    waiting: Mutex<BTreeSet<Instant>>,
+}
+
+impl Customers {
     /// This many.
     pub(super) fn new(per_second: u32) -> Self {
-        Self(Arc::new(AtomicU32::new(per_second)))
+        let per_second = AtomicU32::new(per_second);
+        Self(Arc::new(Shared { per_second, waiting: Mutex::default() }))
     }
 
     /// This many from now on.
-    pub(super) fn set(&self, per_second: u32) {
-        self.0.store(per_second, Ordering::Relaxed);
+    pub(super) fn come(&self, per_second: u32) {
+        self.0.per_second.store(per_second, Ordering::Relaxed);
     }
 
-    fn pause(&self) -> Duration {
-        Duration::from_secs(1) / self.0.load(Ordering::Relaxed).max(1)
+    /// Whether everybody who came before then has an answer.
+    pub(super) fn are_answered(&self, until: Instant) -> bool {
+        self.waiting().first().is_none_or(|first| *first >= until)
     }
-}
 
-/// Lets customers come until told to end; then waits for all of their answers.
-pub(super) async fn run(
-    shop: &Shop,
-    body: &[u8],
-    rate: Rate,
-    end: CancellationToken,
-) -> anyhow::Result<Vec<Sample>> {
-    let mut customers = JoinSet::new();
-    let mut next = Instant::now();
-    while end.run_until_cancelled(sleep_until(next)).await.is_some() {
-        customers.spawn(check_out(shop.clone(), body.to_vec(), next));
-        next += rate.pause();
+    /// Lets them come until told to end; then waits for all of their answers.
+    pub(super) async fn run(
+        &self,
+        shop: &Shop,
+        body: &[u8],
+        end: CancellationToken,
+    ) -> anyhow::Result<Vec<Sample>> {
+        let mut all = JoinSet::new();
+        let mut next = Instant::now();
+        while end.run_until_cancelled(sleep_until(next)).await.is_some() {
+            self.waiting().insert(next);
+            all.spawn(self.clone().one(shop.clone(), body.to_vec(), next));
+            next += Duration::from_secs(1) / self.0.per_second.load(Ordering::Relaxed).max(1);
+        }
+        let mut samples = Vec::with_capacity(all.len());
+        while let Some(done) = all.join_next().await {
+            samples.push(done?);
+        }
+        samples.sort_by_key(|sample| sample.at);
+        Ok(samples)
     }
-    let mut samples = Vec::with_capacity(customers.len());
-    while let Some(done) = customers.join_next().await {
-        samples.push(done?);
+
+    async fn one(self, shop: Shop, body: Vec<u8>, at: Instant) -> Sample {
+        let sample = check_out(shop, body, at).await;
+        self.waiting().remove(&at);
+        sample
     }
-    samples.sort_by_key(|sample| sample.at);
-    Ok(samples)
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Instant>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

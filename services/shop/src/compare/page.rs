@@ -385,6 +385,8 @@ figure is.</li>
 to start. Checkouts a second: {rates}.</li>
 <li>The healthy shop and the one with the slow mail server are compared by their p99, so they alternate in short turns: whatever else the machine does meets
 both. In the other scenarios a p99 is that of one or two checkouts, and says little on a machine that does something else too.</li>
+<li>Counted are the checkouts that began while it was broken, but not those of the last second or two, which could meet the mended shop: it stays
+broken until all that count are answered. The plots show all of them.</li>
 <li>A refusal is not repeated; a checkout whose answer never came is, with the same <code>Idempotency-Key</code>.</li>
 <li>Afterwards all is mended, and orders have {limit} s to settle. Then the order service is asked for every order, the card processor for every charge, the mail
 server for every mail, and the broker for dead letters.</li>

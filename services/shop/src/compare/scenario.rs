@@ -75,12 +75,19 @@ pub(super) struct Course {
     pub(super) rate: u32,
     /// How long all is well at first.
     pub(super) before: Duration,
-    /// How long it is broken. Only the checkouts of this time are counted.
+    /// How long it is broken: only the checkouts of this time are counted.
     pub(super) during: Duration,
     /// How long orders are placed after that.
     pub(super) after: Duration,
     /// What is broken.
     pub(super) breakage: Breakage,
+}
+
+impl Course {
+    /// Whether it stays broken until the last checkout that counts is answered, so that none of those meets what is mended.
+    pub(super) const fn lingers(&self) -> bool {
+        matches!(self.breakage, Breakage::Faults(_) | Breakage::Down(_))
+    }
 }
 
 /// The latency of what is slow.
@@ -163,10 +170,10 @@ impl Scenario {
                 course(COMPARED_RATE, 0.0, TURN, 0.0, Breakage::Faults(faults))
             }
             Self::SlowProcessor => {
-                course(RATE, before, 4.0, after, Breakage::Faults(vec![("processor", slow)]))
+                course(RATE, before, 3.0, after, Breakage::Faults(vec![("processor", slow)]))
             }
-            Self::EmailDown => course(RATE, before, 4.0, after, Breakage::Down("email")),
-            Self::InventoryDown => course(RATE, before, 10.0, after, Breakage::Down("inventory")),
+            Self::EmailDown => course(RATE, before, 3.0, after, Breakage::Down("email")),
+            Self::InventoryDown => course(RATE, before, 9.0, after, Breakage::Down("inventory")),
             Self::PaymentKilled => course(RATE, before, 3.0, after, Breakage::Killed("payment")),
             Self::Spike => course(RATE, before, 5.0, after, Breakage::Crowd(10)),
             Self::Errors => {

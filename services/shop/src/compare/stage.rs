@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     customer::{Outcome, Sample},
-    load::{self, Rate},
+    load::Customers,
     scenario::{Breakage, Course, Group, Scenario, Style},
     system::System,
     world::World,
@@ -19,7 +19,10 @@ use crate::checkout::{self, api::Shop};
 const CUSTOMER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the mails of a turn are waited for before the next.
 const QUIET_LIMIT: Duration = Duration::from_secs(6);
-/// How often is looked whether they have come.
+/// How long it stays broken for those who came last: at least, and at most.
+const LINGER: Duration = Duration::from_secs(1);
+const LONGEST_LINGER: Duration = Duration::from_secs(10);
+/// How often is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long each style is warmed up: connections, caches, pages of the databases.
 const WARM_UP: Duration = Duration::from_millis(1_500);
@@ -52,6 +55,8 @@ pub(super) struct Spell {
     pub(super) began: Instant,
     /// From when to when it was broken.
     pub(super) broken: (Instant, Instant),
+    /// Checkouts that began later may have met what was mended.
+    pub(super) counted_until: Instant,
     /// When the last customer came.
     pub(super) ended: Instant,
     /// The checkouts, in the order in which they began.
@@ -59,9 +64,9 @@ pub(super) struct Spell {
 }
 
 impl Spell {
-    /// Whether a checkout began while it was broken: only these are counted.
+    /// Whether all of a checkout was while it was broken: only these are counted.
     pub(super) fn counts(&self, sample: &Sample) -> bool {
-        (self.broken.0..self.broken.1).contains(&sample.at)
+        (self.broken.0..self.counted_until).contains(&sample.at)
     }
 }
 
@@ -162,10 +167,10 @@ impl Stage {
         let shop = self.shops.get(&style).cloned();
         let shop = shop.ok_or_else(|| anyhow::anyhow!("no shop for {style:?}"))?;
         let body = self.body.clone();
-        let (rate, end) = (Rate::new(course.rate), CancellationToken::new());
+        let (customers, end) = (Customers::new(course.rate), CancellationToken::new());
         let mut broken_at = None;
         if course.before.is_zero() {
-            broken_at = Some(self.disturb(course, &rate).await?);
+            broken_at = Some(self.disturb(course, &customers).await?);
         }
         let (wall, began) = (Timestamp::now(), Instant::now());
         let trouble = async {
@@ -174,30 +179,43 @@ impl Stage {
             sleep(course.before).await;
             let from = match broken_at {
                 Some(from) => from,
-                None => self.disturb(course, &rate).await?,
+                None => self.disturb(course, &customers).await?,
             };
             sleep(course.during).await;
-            let to = Instant::now();
+            let counted_until = Instant::now();
+            let mut to = counted_until;
             if !course.after.is_zero() {
-                self.mend(course, &rate).await?;
+                self.linger(course, &customers, counted_until).await;
+                to = Instant::now();
+                self.mend(course, &customers).await?;
                 sleep(course.after).await;
             }
             drop(end);
-            anyhow::Ok(((from, to), Instant::now()))
+            anyhow::Ok(((from, to), counted_until, Instant::now()))
         };
-        let (trouble, samples) =
-            tokio::join!(trouble, load::run(&shop, &body, rate.clone(), end.clone()));
-        let (broken, ended) = trouble?;
+        let (trouble, samples) = tokio::join!(trouble, customers.run(&shop, &body, end.clone()));
+        let (broken, counted_until, ended) = trouble?;
         if course.after.is_zero() {
             // Not before the last answer: what is slow is slow for everybody who came.
-            self.mend(course, &rate).await?;
+            self.mend(course, &customers).await?;
         }
         self.system.all_ready().await?;
-        Ok(Spell { wall, began, broken, ended, samples: samples? })
+        Ok(Spell { wall, began, broken, counted_until, ended, samples: samples? })
+    }
+
+    /// Leaves it broken until everybody who came before then has an answer, so that none of them meets what is mended.
+    async fn linger(&self, course: &Course, customers: &Customers, until: Instant) {
+        if !course.lingers() {
+            return;
+        }
+        sleep(LINGER).await;
+        while !customers.are_answered(until) && until.elapsed() < LONGEST_LINGER {
+            sleep(LOOK).await;
+        }
     }
 
     /// Breaks what is to be broken; since when it is.
-    async fn disturb(&mut self, course: &Course, rate: &Rate) -> anyhow::Result<Instant> {
+    async fn disturb(&mut self, course: &Course, customers: &Customers) -> anyhow::Result<Instant> {
         match &course.breakage {
             Breakage::None => {}
             Breakage::Faults(faults) => {
@@ -211,18 +229,18 @@ impl Stage {
                 self.system.kill(service)?;
                 return Ok(now);
             }
-            Breakage::Crowd(times) => rate.set(course.rate * times),
+            Breakage::Crowd(times) => customers.come(course.rate * times),
         }
         Ok(Instant::now())
     }
 
     /// Mends what [`disturb`](Self::disturb) broke.
-    async fn mend(&mut self, course: &Course, rate: &Rate) -> anyhow::Result<()> {
+    async fn mend(&mut self, course: &Course, customers: &Customers) -> anyhow::Result<()> {
         match &course.breakage {
             Breakage::None | Breakage::Killed(_) => {}
             Breakage::Faults(_) => self.world.heal().await?,
             Breakage::Down(service) => self.system.start_service(service)?,
-            Breakage::Crowd(_) => rate.set(course.rate),
+            Breakage::Crowd(_) => customers.come(course.rate),
         }
         Ok(())
     }

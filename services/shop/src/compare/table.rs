@@ -9,7 +9,7 @@ use super::{
 
 /// The columns: their headings in the terminal (in two lines), and what they say.
 const COLUMNS: [(&str, &str); 13] = [
-    ("check-\nouts", "Checkouts that began while it was broken"),
+    ("check-\nouts", "Checkouts while it was broken"),
     ("re-\nfused", "Of these, those that were answered with a refusal"),
     ("p50\nms", "Half of the accepted ones were answered within this time, in milliseconds"),
     ("p99\nms", "99 of 100 were"),

@@ -40,7 +40,7 @@ pub(super) fn done(result: &Compared) -> String {
     };
     let rate = if result.scenario == Scenario::Spike { rate * 10 } else { rate };
     format!(
-        "{what}. This lasts {seconds:.0} s, with {rate} checkouts a second: about {checkouts} with each style."
+        "{what}. This lasts {seconds:.0} s, with {rate} checkouts a second; {checkouts} with each style are counted."
     )
 }
 
