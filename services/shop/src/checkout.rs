@@ -1,6 +1,6 @@
 //! `shop checkout`: places an order and shows what becomes of it, or places many and measures.
 
-mod api;
+pub(crate) mod api;
 mod load;
 mod summary;
 mod watch;
@@ -11,10 +11,12 @@ use serde::Serialize;
 
 use api::Shop;
 
+pub(crate) use summary::Quantiles;
+
 /// Where the order service is by default.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// A product of which there is plenty.
-const SKU: &str = "mug-blue";
+pub(crate) const SKU: &str = "mug-blue";
 const EMAIL: &str = "ada@example.com";
 /// A card that the sandbox's processor always takes.
 const CARD: &str = "tok_visa";

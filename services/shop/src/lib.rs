@@ -5,6 +5,7 @@
 
 mod checkout;
 mod client;
+mod compare;
 mod dead;
 mod definitions;
 mod place;
@@ -35,6 +36,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Place an order and watch what becomes of it, or place many and measure
     Checkout(checkout::Args),
+    /// Run the three ways to make an order side by side, break things, and measure
+    Compare(compare::Args),
     /// Look at messages that failed for good, and deliver them again
     Dead(dead::Args),
     /// Look at what was asked of other services and not answered, ask again, or declare it dealt with
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return args.run(),
         Command::Up(args) => block_on(up::run(args)),
         Command::Checkout(args) => block_on(checkout::run(args)),
+        Command::Compare(args) => block_on(compare::run(args)),
         Command::Dead(args) => block_on(dead::run(args)),
         Command::Saga(args) => block_on(saga::run(args)),
         Command::Definitions(args) => definitions::run(args),

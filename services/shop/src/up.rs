@@ -1,9 +1,9 @@
 //! `shop up`: starts every service as a process of its own, and keeps them running until Ctrl-C.
 
-mod child;
+pub(crate) mod child;
 mod databases;
-mod folder;
-mod plan;
+pub(crate) mod folder;
+pub(crate) mod plan;
 mod ports;
 mod report;
 mod supervisor;
@@ -15,36 +15,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::place::Place;
 use folder::Folder;
-use ports::Ports;
+use plan::Launch;
 use report::Report;
 use supervisor::Supervisor;
 
-pub(crate) use databases::{Server, prefix};
+pub(crate) use databases::{Server, names, prefix};
+pub(crate) use ports::Ports;
+pub(crate) use report::last_words;
 
 /// `shop up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    place: Place,
+    pub(crate) place: Place,
 
     /// Start empty: without the orders, stock, mails and logs of before
     #[arg(long)]
-    fresh: bool,
+    pub(crate) fresh: bool,
 
     /// Where the services listen
     #[arg(long, env = "SHOP_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
-    host: IpAddr,
+    pub(crate) host: IpAddr,
 
     #[command(flatten)]
-    ports: Ports,
+    pub(crate) ports: Ports,
 
     /// How long a failed message waits before each further attempt [default: 1s,5s,30s,2m,10m]
     #[arg(long, value_name = "TIMES", value_parser = times)]
-    retry_delays: Option<String>,
+    pub(crate) retry_delays: Option<String>,
 
     /// When an order that isn't settled is cancelled [default: as `shop run order --help` says]
     #[arg(long, value_name = "TIME", value_parser = time)]
-    deadline: Option<String>,
+    pub(crate) deadline: Option<String>,
 }
 
 /// Checks what is only handed on: a time like `200ms`.
@@ -64,6 +66,22 @@ fn times(text: &str) -> Result<String, humantime::DurationError> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let mut signals = Signals::listen()?;
+    let (folder, plan) = tokio::select! {
+        prepared = prepare(&args) => prepared?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let report = Report::new(began, &plan, folder);
+    report.heading(&args);
+    let program = std::env::current_exe().context("can't find this program's file")?;
+    Supervisor::start(program, plan, report)?.run(&mut signals).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sees to it that everything can be started, and how.
+///
+/// # Errors
+/// When something is missing or in use: a port, the folder, the database server, the broker that is to be emptied.
+pub(crate) async fn prepare(args: &Args) -> anyhow::Result<(Folder, Vec<Launch>)> {
     args.ports.check(args.host)?;
     let folder = Folder::lock(&args.place.data)?;
     let server = args.place.server()?;
@@ -71,24 +89,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         folder.empty()?;
     }
     if let Some(server) = &server {
-        let names = databases::names(args.place.broker.is_none());
-        tokio::select! {
-            made = server.make(names, args.fresh) => made?,
-            () = signals.next() => return Ok(ExitCode::SUCCESS),
-        }
+        server.make(databases::names(args.place.broker.is_none()), args.fresh).await?;
     }
     if let (true, Some(broker)) = (args.fresh, &args.place.broker) {
-        tokio::select! {
-            erased = erase(broker, args.retry_delays.as_deref()) => erased?,
-            () = signals.next() => return Ok(ExitCode::SUCCESS),
-        }
+        erase(broker, args.retry_delays.as_deref()).await?;
     }
-    let plan = plan::plan(&args, &folder)?;
-    let report = Report::new(began, &plan, folder);
-    report.heading(&args);
-    let program = std::env::current_exe().context("can't find this program's file")?;
-    Supervisor::start(program, plan, report)?.run(&mut signals).await;
-    Ok(ExitCode::SUCCESS)
+    let plan = plan::plan(args, &folder)?;
+    Ok((folder, plan))
 }
 
 /// Empties the queues of a broker that outlives the program.
@@ -113,7 +120,11 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -10,10 +10,11 @@ use reqwest::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 /// The order service.
 #[derive(Debug, Clone)]
-pub(super) struct Shop {
+pub(crate) struct Shop {
     client: Client,
     base: Url,
     checkout: Url,
@@ -21,43 +22,49 @@ pub(super) struct Shop {
 
 /// The answer to a checkout.
 #[derive(Debug, Deserialize)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     /// The order's id.
-    pub(super) id: OrderId,
+    pub(crate) id: OrderId,
     /// What is to be paid.
-    pub(super) total: Money,
+    pub(crate) total: Money,
 }
 
 /// An order as it is.
 #[derive(Debug, Deserialize)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// `placed`, `confirmed` or `cancelled`.
-    pub(super) status: String,
+    pub(crate) status: String,
     /// Whether nothing more can happen to it.
-    pub(super) settled: bool,
+    pub(crate) settled: bool,
     /// Why it was cancelled.
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// When it was placed.
-    pub(super) placed_at: Timestamp,
+    pub(crate) placed_at: Timestamp,
     /// Since when nothing more can happen to it.
-    pub(super) settled_at: Option<Timestamp>,
+    pub(crate) settled_at: Option<Timestamp>,
+    /// Who coordinates.
+    #[serde(default)]
+    pub(crate) style: String,
+    /// Whether a person should look at it.
+    #[serde(default)]
+    pub(crate) needs_attention: bool,
     /// What happened to it.
     #[serde(default)]
-    pub(super) timeline: Vec<Fact>,
+    pub(crate) timeline: Vec<Fact>,
 }
 
 /// Something that happened to an order.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Fact {
+pub(crate) struct Fact {
     /// When.
-    pub(super) at: Timestamp,
+    pub(crate) at: Timestamp,
     /// What, `PaymentTaken`.
-    pub(super) fact: String,
+    pub(crate) fact: String,
     /// Who says so.
-    pub(super) service: String,
+    pub(crate) service: String,
     /// More about it.
     #[serde(default)]
-    pub(super) detail: Option<Value>,
+    pub(crate) detail: Option<Value>,
 }
 
 /// A problem document.
@@ -78,7 +85,7 @@ struct FieldError {
 
 impl Shop {
     /// The order service at a URL; `style` says who coordinates its orders, each call takes `timeout` at most.
-    pub(super) fn new(url: &str, style: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str, style: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
         let base = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
         let mut checkout = path(&base, &["checkout"]);
         if let Some(style) = style {
@@ -88,12 +95,12 @@ impl Shop {
     }
 
     /// Where an order is.
-    pub(super) fn link(&self, order: OrderId) -> Url {
+    pub(crate) fn link(&self, order: OrderId) -> Url {
         path(&self.base, &["orders", &order.to_string()])
     }
 
     /// Sends a checkout. An answer of any status is no error.
-    pub(super) async fn checkout(
+    pub(crate) async fn checkout(
         &self,
         body: impl Into<reqwest::Body>,
     ) -> reqwest::Result<Response> {
@@ -101,8 +108,34 @@ impl Shop {
         request.header(CONTENT_TYPE, "application/json").body(body).send().await
     }
 
+    /// Sends a checkout that may be repeated with this key.
+    pub(crate) async fn checkout_keyed(
+        &self,
+        key: Uuid,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Result<Response> {
+        let request = self.client.post(self.checkout.clone());
+        request
+            .header("idempotency-key", key.to_string())
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .send()
+            .await
+    }
+
+    /// The order as it is, if there is one; `wait` is how many seconds the answer may take if it isn't settled before.
+    pub(crate) async fn find(&self, order: OrderId, wait: u64) -> anyhow::Result<Option<Order>> {
+        let request = self.client.get(self.link(order)).header("prefer", format!("wait={wait}"));
+        let answer = request.send().await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer.json().await?)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
     /// The order as it is, as JSON text; `wait` is how many seconds the answer may take if it isn't settled before.
-    pub(super) async fn order(&self, order: OrderId, wait: Option<u64>) -> anyhow::Result<String> {
+    pub(crate) async fn order(&self, order: OrderId, wait: Option<u64>) -> anyhow::Result<String> {
         let mut request = self.client.get(self.link(order));
         if let Some(seconds) = wait {
             request = request.header("prefer", format!("wait={seconds}"));
@@ -115,7 +148,7 @@ impl Shop {
     }
 
     /// Asks for a cancellation.
-    pub(super) async fn cancel(&self, order: OrderId) -> anyhow::Result<()> {
+    pub(crate) async fn cancel(&self, order: OrderId) -> anyhow::Result<()> {
         let url = path(&self.base, &["orders", &order.to_string(), "cancel"]);
         let answer = self.client.post(url).send().await?;
         if answer.status().is_success() {
@@ -126,13 +159,13 @@ impl Shop {
 }
 
 /// The order that a checkout's answer names: all that its sender needs, without reading the body.
-pub(super) fn located(answer: &Response) -> Option<OrderId> {
+pub(crate) fn located(answer: &Response) -> Option<OrderId> {
     let location = answer.headers().get(LOCATION)?.to_str().ok()?;
     location.rsplit('/').next()?.parse().ok()
 }
 
 /// What an answer that isn't the wanted one says, readably.
-pub(super) async fn refusal(answer: Response) -> anyhow::Error {
+pub(crate) async fn refusal(answer: Response) -> anyhow::Error {
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
     match serde_json::from_str::<Problem>(&text) {
@@ -142,7 +175,7 @@ pub(super) async fn refusal(answer: Response) -> anyhow::Error {
 }
 
 /// Whether a refusal names this field, or can't be read.
-pub(super) async fn complains(answer: Response, field: &str) -> bool {
+pub(crate) async fn complains(answer: Response, field: &str) -> bool {
     let problem = answer.json::<Problem>().await;
     problem.map_or(true, |problem| problem.errors.iter().any(|error| error.field == field))
 }

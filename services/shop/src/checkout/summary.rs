@@ -96,15 +96,18 @@ pub(super) struct Summary {
 
 /// Half of them were at least as fast, 99 of 100, all; in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    max: f64,
+pub(crate) struct Quantiles {
+    /// Half of them took at most so long.
+    pub(crate) p50: f64,
+    /// 99 of 100.
+    pub(crate) p99: f64,
+    /// All.
+    pub(crate) max: f64,
 }
 
 impl Quantiles {
     /// By the nearest rank; zeros for no times at all.
-    fn of(mut times: Vec<Duration>) -> Self {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).max(1);

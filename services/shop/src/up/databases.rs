@@ -62,6 +62,38 @@ impl Server {
         url.into()
     }
 
+    /// Removes the databases.
+    ///
+    /// # Errors
+    /// When the server is away, or refuses.
+    pub(crate) async fn remove(
+        &self,
+        names: impl Iterator<Item = &'static str>,
+    ) -> anyhow::Result<()> {
+        let mut server = self.connect().await?;
+        for name in names {
+            self.drop_database(&mut server, name).await?;
+        }
+        server.close().await?;
+        Ok(())
+    }
+
+    async fn connect(&self) -> anyhow::Result<PgConnection> {
+        PgConnection::connect(self.url.as_str())
+            .await
+            .with_context(|| format!("can't connect to {}", shown(self.url.as_str())))
+    }
+
+    async fn drop_database(&self, server: &mut PgConnection, name: &str) -> anyhow::Result<()> {
+        let database = format!("{}{name}", self.prefix);
+        let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+        sqlx::raw_sql(AssertSqlSafe(drop))
+            .execute(server)
+            .await
+            .with_context(|| format!("can't drop the database {database}"))?;
+        Ok(())
+    }
+
     /// Makes the databases that are missing; `fresh` makes all of them anew.
     ///
     /// # Errors
@@ -71,17 +103,11 @@ impl Server {
         names: impl Iterator<Item = &'static str>,
         fresh: bool,
     ) -> anyhow::Result<()> {
-        let mut server = PgConnection::connect(self.url.as_str())
-            .await
-            .with_context(|| format!("can't connect to {}", shown(self.url.as_str())))?;
+        let mut server = self.connect().await?;
         for name in names {
             let database = format!("{}{name}", self.prefix);
             if fresh {
-                let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
-                sqlx::raw_sql(AssertSqlSafe(drop))
-                    .execute(&mut server)
-                    .await
-                    .with_context(|| format!("can't drop the database {database}"))?;
+                self.drop_database(&mut server, name).await?;
             }
             let exists = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1")
                 .bind(&database)

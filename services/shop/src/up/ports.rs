@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use anyhow::bail;
+use uuid::Uuid;
 
 /// A port for each thing that listens.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,7 +37,39 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..)
 }
 
+/// Where free ports are looked for: below those that Linux gives to outgoing connections, so that none of these takes a
+/// service's port while the service is down.
+const SEARCHED: std::ops::Range<u16> = 12_000..30_000;
+
 impl Ports {
+    /// Ports that nobody listens on at the moment.
+    ///
+    /// # Errors
+    /// When there don't seem to be any.
+    pub(crate) fn free(host: IpAddr) -> anyhow::Result<Self> {
+        let places = u128::from(SEARCHED.end - SEARCHED.start) / 6;
+        let mut tried = Ok(());
+        for _ in 0..100 {
+            // The random part of a UUID.
+            let place = u16::try_from(Uuid::now_v7().as_u128() % places)?;
+            let first = SEARCHED.start + place * 6;
+            let ports = Self {
+                order_port: first,
+                payment_port: first + 1,
+                inventory_port: first + 2,
+                email_port: first + 3,
+                sandbox_port: first + 4,
+                smtp_port: first + 5,
+            };
+            tried = ports.check(host);
+            if tried.is_ok() {
+                return Ok(ports);
+            }
+        }
+        tried?;
+        bail!("no free ports")
+    }
+
     fn all(&self) -> [(&'static str, u16); 6] {
         [
             ("--order-port", self.order_port),

@@ -141,7 +141,7 @@ impl Report {
 }
 
 /// The last line of a log.
-fn last_words(log: &Path) -> Option<String> {
+pub(crate) fn last_words(log: &Path) -> Option<String> {
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(8 * 1024))).ok()?;

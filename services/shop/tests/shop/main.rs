@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod browser;
+mod compare;
 mod dead;
 mod definitions;
 mod real_parts;

@@ -10,7 +10,7 @@ async fn help_names_what_there_is() {
     for (arguments, expected) in [
         (
             &["--help"][..],
-            &["up", "run", "checkout", "dead", "definitions", "Without a command"][..],
+            &["up", "run", "checkout", "compare", "dead", "definitions", "Without a command"][..],
         ),
         (
             &["up", "--help"],
@@ -19,6 +19,10 @@ async fn help_names_what_there_is() {
         (&["run", "--help"], &["order", "payment", "inventory", "email", "sandbox"]),
         (&["run", "payment", "--help"], &["--listen", "--database", "DATABASE_URL"]),
         (&["checkout", "--help"], &["--orders", "--clients", "--card", "tok_declined"]),
+        (
+            &["compare", "--help"],
+            &["--scenario", "slow-mail", "payment-killed", "--out", "--quick", "--database"],
+        ),
         (&["definitions", "--help"], &["--retry-delays", "load_definitions", "declare=false"]),
         (&["dead", "--help"], &["list", "show", "replay", "purge", "SHOP_BROKER_URL", "SHOP_DATA"]),
     ] {

@@ -1,0 +1,436 @@
+//! What is seen in each scenario and why, with the figures of the run. A sentence says only what the run has shown: where it can
+//! come out otherwise, there is another sentence.
+
+use super::{
+    audit::LIMIT,
+    figures::{Compared, Figures},
+    scenario::{Scenario, Style},
+    table::{factor, healthy},
+};
+
+/// A p99 that is at most so many times the healthy shop's counts as unchanged.
+pub(super) const UNCHANGED: f64 = 1.2;
+
+/// The three styles' figures of one scenario, and the healthy ones.
+struct Seen<'r> {
+    choreography: &'r Figures,
+    orchestration: &'r Figures,
+    sync: &'r Figures,
+    healthy: Option<[&'r Figures; 3]>,
+    seconds: f64,
+}
+
+/// What was done to the shop.
+pub(super) fn done(result: &Compared) -> String {
+    let (seconds, rate) = (result.seconds, result.rate);
+    let checkouts = result.styles.first().map_or(0, |figures| figures.checkouts);
+    let what = match result.scenario {
+        Scenario::Healthy => "Nothing is broken",
+        Scenario::SlowMail => "The mail server takes two seconds for each mail",
+        Scenario::SlowProcessor => "The card processor takes two seconds for each charge",
+        Scenario::EmailDown => "The email service is stopped, and started again",
+        Scenario::InventoryDown => "The inventory service is stopped, and started again",
+        Scenario::PaymentKilled => {
+            "The payment service is killed (SIGKILL) among the checkouts, and started again at once"
+        }
+        Scenario::Spike => "Ten times as many customers come as before",
+        Scenario::Errors => {
+            "Of the charges and the mails, one in twenty fails: the processor answers 500, the mail server 451"
+        }
+    };
+    let rate = if result.scenario == Scenario::Spike { rate * 10 } else { rate };
+    format!(
+        "{what}. This lasts {seconds:.0} s, with {rate} checkouts a second; {checkouts} with each style are counted."
+    )
+}
+
+/// What is seen, and why: a paragraph for the customer's side, and one for the books.
+pub(super) fn seen(result: &Compared, results: &[Compared]) -> Vec<String> {
+    let [Some(choreography), Some(orchestration), Some(sync)] =
+        Style::ALL.map(|style| result.of(style))
+    else {
+        return Vec::new();
+    };
+    let healthy = match Style::ALL.map(|style| healthy(results, style)) {
+        [Some(one), Some(two), Some(three)] => Some([one, two, three]),
+        _ => None,
+    };
+    let seen = Seen { choreography, orchestration, sync, healthy, seconds: result.seconds };
+    let told = match result.scenario {
+        Scenario::Healthy => seen.healthy(),
+        Scenario::SlowMail => seen.slow_mail(),
+        Scenario::SlowProcessor => seen.slow_processor(),
+        Scenario::EmailDown => seen.email_down(),
+        Scenario::InventoryDown => seen.inventory_down(),
+        Scenario::PaymentKilled => seen.payment_killed(),
+        Scenario::Spike => seen.spike(),
+        Scenario::Errors => seen.errors(),
+    };
+    vec![told, seen.books()]
+}
+
+/// What the whole run says, in a few lines.
+pub(super) fn verdict(results: &[Compared]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let all = |style: Style| results.iter().filter_map(move |result| result.of(style));
+    let events = || all(Style::Choreography).chain(all(Style::Orchestration));
+    let sum = |of: fn(&Figures) -> usize| events().map(of).sum::<usize>();
+    let (lost, twice, mails) = (sum(|f| f.lost), sum(|f| f.charged_twice), sum(|f| f.mails_twice));
+    let orders = sum(|f| f.orders);
+    lines.push(if lost + twice + mails == 0 {
+        format!("The two event styles lost none of {orders} orders, and charged and mailed nobody twice.")
+    } else {
+        format!("Of {orders} orders with the two event styles {lost} were lost, {twice} charged twice, {mails} mailed twice.")
+    });
+    let refused: usize = sum(|f| f.refused);
+    let (sync_refused, sync_all) =
+        all(Style::Sync).fold((0, 0), |(refused, all), f| (refused + f.refused, all + f.checkouts));
+    let events_all = sum(|f| f.checkouts);
+    lines.push(format!(
+        "Refused at the checkout: {} by the event styles, {} by calls.",
+        of(refused, events_all),
+        of(sync_refused, sync_all)
+    ));
+    let person: usize = all(Style::Sync).map(|f| f.needs_person).sum();
+    lines.push(format!(
+        "Left to a person: {} with the event styles, {person} with calls.",
+        sum(|f| f.needs_person)
+    ));
+    lines
+}
+
+impl Seen<'_> {
+    fn healthy(&self) -> String {
+        let (c, o, s) = (p50(self.choreography), p50(self.orchestration), p50(self.sync));
+        let mut text = format!(
+            "Half of the checkouts were answered within {} with choreography, {} with orchestration and {} with calls",
+            time(c),
+            time(o),
+            time(s)
+        );
+        text += &match ratio(s, c.zip(o).map(|(c, o)| c.max(o))) {
+            Some(times) if times > UNCHANGED => format!(
+                ": {} times as long. The event styles answer as soon as the order and its first message are committed; with \
+                 calls the customer waits for inventory, payment and email, one after the other.",
+                factor_in_words(times)
+            ),
+            _ => ": no difference that would matter. Nobody is slow, so waiting for the others costs little.".to_owned(),
+        };
+        text += &format!(
+            " What is won there is the answer, not the order: it was settled {} after it was placed with choreography, {} with \
+             orchestration, which sends a command and waits for its answer twice, and {} with calls (the half-way marks).",
+            time(settled(self.choreography)),
+            time(settled(self.orchestration)),
+            time(settled(self.sync))
+        );
+        text
+    }
+
+    fn slow_mail(&self) -> String {
+        let mut text = self.rise("the receipt is one of the calls that the customer waits for");
+        text += " ";
+        text +=
+            &self.unchanged("The mails wait in a queue of their own, and nobody waits for them");
+        text
+    }
+
+    fn slow_processor(&self) -> String {
+        let mut text = self.rise("the charge is one of the calls that the customer waits for");
+        text += " ";
+        text += &format!(
+            "The event styles' customers didn't wait for the charge: half of them had their answer within {} with choreography and {} with \
+             orchestration.",
+            time(p50(self.choreography)),
+            time(p50(self.orchestration))
+        );
+        text += &format!(
+            " What takes longer is the order: half of them were settled after {} with choreography and {} with orchestration.",
+            time(settled(self.choreography)),
+            time(settled(self.orchestration))
+        );
+        text
+    }
+
+    fn email_down(&self) -> String {
+        let mut text = self.refusals();
+        if self.sync.refused > 0 {
+            text += " By calls, an order without its receipt is no order: the customer was sent away because of a mail";
+            text += if self.sync.stuck + self.sync.money_kept == 0 {
+                ", and what had been reserved and charged before was undone."
+            } else {
+                ", and not all that had been reserved and charged before was undone."
+            };
+        }
+        let missing = self.choreography.mails_missing + self.orchestration.mails_missing;
+        text += &if missing == 0 {
+            " With events the mails waited in the queue, and all of them were sent when email was back.".to_owned()
+        } else {
+            format!(
+                " With events the mails waited in the queue; {missing} orders still missed one {} s after email was back.",
+                LIMIT.as_secs()
+            )
+        };
+        text
+    }
+
+    fn inventory_down(&self) -> String {
+        let mut text = self.refusals();
+        text += &format!(
+            " With events the orders waited for inventory: the slowest was settled {} after it was placed with choreography, {} with \
+             orchestration, and inventory was away for {:.0} s.",
+            time(slowest(self.choreography)),
+            time(slowest(self.orchestration)),
+            self.seconds
+        );
+        if self.sync.needs_person > 0 {
+            text += &format!(
+                " With calls even the refusal was not clean: whether a reservation that was not answered was made nobody could say, and the \
+                 one to release it was away, so {} were left to a person.",
+                things(self.sync.needs_person, "order", "orders")
+            );
+        }
+        text
+    }
+
+    fn payment_killed(&self) -> String {
+        let mut text = self.refusals();
+        text += " With events, the messages that the dead process had not acknowledged were delivered again, and the card \
+                 processor recognised by their keys what it had charged already.";
+        text += &format!(
+            " The slowest order was settled after {} with choreography and {} with orchestration.",
+            time(slowest(self.choreography)),
+            time(slowest(self.orchestration))
+        );
+        if self.sync.refused > 0 && self.sync.needs_person > 0 {
+            text += &format!(
+                " With calls, whoever called payment at that moment learned nothing of what became of the charge, and the call to undo it met \
+                 the same dead process: {} left to a person.",
+                things(self.sync.needs_person, "order was", "orders were")
+            );
+        }
+        text
+    }
+
+    fn spike(&self) -> String {
+        let (c, o, s) = (p50(self.choreography), p50(self.orchestration), p50(self.sync));
+        let mut text = self.refusals();
+        text += &format!(
+            " Half of the accepted checkouts were answered within {} with choreography, {} with orchestration and {} with calls.",
+            time(c),
+            time(o),
+            time(s)
+        );
+        text += &match ratio(s, c.zip(o).map(|(c, o)| c.max(o))) {
+            Some(times) if times > UNCHANGED => format!(
+                " With calls it was {} times as long: each checkout costs all services their part while the customer waits, so the \
+                 slowest of them sets the pace. With events only the order service must keep up with the customers; the others work off what \
+                 waits in their queues.",
+                factor_in_words(times)
+            ),
+            _ => " This machine could keep up with the customers in each style, so the spike decided nothing.".to_owned(),
+        };
+        text += &format!(
+            " The queues had a price: the slowest order was settled {} after it was placed with choreography and {} with orchestration.",
+            time(slowest(self.choreography)),
+            time(slowest(self.orchestration))
+        );
+        text
+    }
+
+    fn errors(&self) -> String {
+        let mut text = self.refusals();
+        text += " With events a message whose handling failed is tried again a moment later, and the customer isn't there to see it";
+        text += &match self.choreography.cancelled_later + self.orchestration.cancelled_later {
+            0 => ": not one accepted order was cancelled because of an error.".to_owned(),
+            some => format!("; {some} accepted orders were cancelled all the same."),
+        };
+        text += &format!(
+            " With calls the error is the answer: of the customers, {} were told that it didn't work.",
+            share(self.sync.refused, self.sync.checkouts)
+        );
+        text
+    }
+
+    /// Who refused how many.
+    fn refusals(&self) -> String {
+        let (c, o, s) = (self.choreography, self.orchestration, self.sync);
+        let by_calls = match s.refused {
+            0 => "With calls no checkout was refused".to_owned(),
+            all if all == s.checkouts => {
+                format!("With calls every checkout was refused, all {all}")
+            }
+            some => format!("With calls {} were refused", of(some, s.checkouts)),
+        };
+        let events = match c.refused + o.refused {
+            0 if s.refused == 0 => "; with the event styles none either.".to_owned(),
+            0 => format!("; with the event styles none, of {}.", c.checkouts + o.checkouts),
+            some => format!("; with the event styles {}.", of(some, c.checkouts + o.checkouts)),
+        };
+        by_calls + &events
+    }
+
+    /// How much longer a checkout by calls took than at the healthy shop.
+    fn rise(&self, why: &str) -> String {
+        let (now, then) = (p50(self.sync), self.healthy.and_then(|[.., sync]| p50(sync)));
+        let refused = if self.sync.refused > 0 {
+            format!(" ({} were refused)", of(self.sync.refused, self.sync.checkouts))
+        } else {
+            String::new()
+        };
+        match (now, then) {
+            (Some(now), Some(then)) if now - then > 200.0 => format!(
+                "With calls, half of the checkouts took {} or more, {} longer than with everything well{refused}: {why}.",
+                time(Some(now)),
+                time(Some(now - then))
+            ),
+            (Some(now), Some(then)) => format!(
+                "With calls, half of the checkouts took {} or more; with everything well it was {}{refused}.",
+                time(Some(now)),
+                time(Some(then))
+            ),
+            (Some(now), None) => {
+                format!(
+                    "With calls, half of the checkouts took {} or more{refused}: {why}.",
+                    time(Some(now))
+                )
+            }
+            (None, _) => format!("With calls no checkout was accepted{refused}."),
+        }
+    }
+
+    /// Whether the event styles' checkouts are as fast as the healthy shop's.
+    fn unchanged(&self, why: &str) -> String {
+        let (c, o) = (self.choreography, self.orchestration);
+        let Some([then_c, then_o, _]) = self.healthy else {
+            return format!(
+                "With choreography 99 of 100 were answered within {}, with orchestration within {}. {why}.",
+                time(p99(c)),
+                time(p99(o))
+            );
+        };
+        let (Some(by_c), Some(by_o)) = (factor(c, Some(then_c)), factor(o, Some(then_o))) else {
+            return "The event styles can't be compared with the healthy shop.".to_owned();
+        };
+        let figures = format!(
+            "the time within which 99 of 100 were answered is {by_c:.2} times the healthy shop's with choreography ({}) and {by_o:.2} times \
+             with orchestration ({})",
+            time(p99(c)),
+            time(p99(o))
+        );
+        let range = [then_c, then_o].map(own_range);
+        let own = range.iter().filter_map(|(low, high)| ratio(*high, *low)).fold(1.0, f64::max);
+        if by_c.max(by_o) <= UNCHANGED {
+            format!("The event styles' customers noticed nothing: {figures}. {why}.")
+        } else if by_c.max(by_o) <= own {
+            let [(low_c, high_c), (low_o, high_o)] =
+                range.map(|(low, high)| (time(low), time(high)));
+            format!(
+                "With events, {figures}. That is the noise of this machine: the healthy shop's own went from {low_c} to {high_c} with choreography \
+                 and from {low_o} to {high_o} with orchestration, from one turn to another. {why}."
+            )
+        } else {
+            format!(
+                "With events, {figures}: more than the healthy shop's own differ from turn to turn, though nobody waits for what is slow. Look \
+                 for what else the machine did then."
+            )
+        }
+    }
+
+    /// Whether the books balance.
+    fn books(&self) -> String {
+        let faults = [self.choreography, self.orchestration].map(wrong);
+        let mut text = if faults.iter().all(Vec::is_empty) {
+            format!(
+                "Afterwards the books of both event styles balance: none of {} orders was lost or stuck, nobody was charged or mailed twice, \
+                 and nothing waits for a person.",
+                self.choreography.orders + self.orchestration.orders
+            )
+        } else {
+            let named = faults.iter().zip(["choreography", "orchestration"]);
+            let named = named.filter(|(faults, _)| !faults.is_empty());
+            let named: Vec<_> =
+                named.map(|(faults, style)| format!("{style}: {}", faults.join(", "))).collect();
+            format!("Afterwards the books of the event styles show {}.", named.join("; "))
+        };
+        let sync = wrong(self.sync);
+        text += &if sync.is_empty() {
+            format!(" Those of the {} orders made by calls do, too.", self.sync.orders).replace(
+                " do, too",
+                if faults.iter().all(Vec::is_empty) { " do, too" } else { " balance" },
+            )
+        } else {
+            format!(" Of the {} orders made by calls: {}.", self.sync.orders, sync.join(", "))
+        };
+        text
+    }
+}
+
+/// What is wrong in somebody's books.
+fn wrong(figures: &Figures) -> Vec<String> {
+    [
+        (figures.lost, "lost"),
+        (figures.stuck, "stuck"),
+        (figures.charged_twice, "charged twice"),
+        (figures.money_kept, "not confirmed and their money kept"),
+        (figures.mails_twice, "mailed twice"),
+        (figures.mails_missing, "without one of their mails"),
+        (figures.needs_person, "left to a person"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
+}
+
+fn p50(figures: &Figures) -> Option<f64> {
+    Some(figures.latency?.p50)
+}
+
+fn p99(figures: &Figures) -> Option<f64> {
+    Some(figures.latency?.p99)
+}
+
+/// The least and the greatest p99 of a style's turns.
+fn own_range(figures: &Figures) -> (Option<f64>, Option<f64>) {
+    let turns = || figures.p99_of_turns.iter().copied();
+    (turns().reduce(f64::min), turns().reduce(f64::max))
+}
+
+fn settled(figures: &Figures) -> Option<f64> {
+    Some(figures.settled?.p50)
+}
+
+fn slowest(figures: &Figures) -> Option<f64> {
+    Some(figures.settled?.max)
+}
+
+fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    let (one, other) = one.zip(other)?;
+    (other > 0.0).then_some(one / other)
+}
+
+fn factor_in_words(times: f64) -> String {
+    if times < 10.0 { format!("{times:.1}") } else { format!("{times:.0}") }
+}
+
+fn of(some: usize, all: usize) -> String {
+    format!("{some} of {all}")
+}
+
+fn share(some: usize, all: usize) -> String {
+    if all == 0 { "none".to_owned() } else { format!("{} %", (some * 100).div_ceil(all)) }
+}
+
+fn things(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// A time of so many milliseconds, in words.
+fn time(ms: Option<f64>) -> String {
+    match ms {
+        None => "no time".to_owned(),
+        Some(ms) if ms >= 1_000.0 => format!("{:.2} s", ms / 1_000.0),
+        Some(ms) if ms >= 10.0 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{ms:.1} ms"),
+    }
+}
