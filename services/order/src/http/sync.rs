@@ -65,9 +65,7 @@ impl Conducted {
         let Self { shop, card_token, .. } = self;
         let outcome = self.call(card_token).await;
         let order = self.write_patiently(&outcome).await?;
-        if let Err(problem) = verdict(&outcome, &order) {
-            return Err(problem);
-        }
+        verdict(&outcome, &order)?;
         // The order is confirmed whatever comes of this; until it is answered, it is a step that somebody would miss.
         let shipped = shop.callees.ship(&order).await;
         self.note_shipping(shipped.err().map(|failed| words(&failed))).await;

@@ -26,7 +26,7 @@ pub struct Problem {
     /// What else there is to say, each under a name of its own.
     #[serde(flatten)]
     #[schema(value_type = Option<Object>)]
-    pub extensions: serde_json::Map<String, serde_json::Value>,
+    extensions: Option<Box<serde_json::Map<String, serde_json::Value>>>,
     /// After how many seconds trying again makes sense.
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -56,7 +56,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
-            extensions: serde_json::Map::new(),
+            extensions: None,
             retry_after: None,
         }
     }
@@ -64,7 +64,7 @@ impl Problem {
     /// The problem with one thing more that it says.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.extensions.insert(name.to_owned(), value.into());
+        self.extensions.get_or_insert_default().insert(name.to_owned(), value.into());
         self
     }
 
