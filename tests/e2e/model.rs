@@ -333,8 +333,10 @@ fn search(start: World, outside: Outside) -> (usize, usize) {
     (seen.len(), ends)
 }
 
+/// That two charges are one, when they have one key, is the processor's promise, and here assumed; that there is one key for an order is
+/// a constraint of payment's table. What is searched for is money that is kept, or given back, against the order's end.
 #[test]
-fn every_run_ends_settled_charged_once_at_most_and_with_the_stock_conserved() {
+fn every_run_ends_settled_with_the_money_right_and_the_stock_conserved() {
     for coordination in [Coordination::Choreography, Coordination::Orchestration] {
         let mut total = 0;
         for (card_is_good, on_hand) in [(true, 3), (true, 0), (false, 3), (false, 0)] {

@@ -107,6 +107,19 @@ async fn what_nobody_can_read_is_a_dead_letter_at_once(setup: Setup) {
     for poison in &poisons {
         put(&broker, poison.routing_key, poison.body.clone()).await;
     }
+    // A command that nobody can read is its owner's alone.
+    let unreadable = b"no command".to_vec();
+    let command = Message {
+        exchange: contracts::Exchange::Commands,
+        routing_key: "payment".to_owned(),
+        body: unreadable.clone(),
+    };
+    assert_eq!(broker.publish(&[command]).await, [Outcome::Confirmed]);
+    let command = Poison {
+        routing_key: "payment",
+        body: unreadable,
+        reason: "not a CloudEvents 1.0 message: expected ident at line 1 column 2".to_owned(),
+    };
     let placed = system.place(&checkout("mug-blue", 1)).await;
     let order = system.settled(&placed.id).await;
     assert_eq!(order["status"], "confirmed", "what comes behind is not blocked: {order}");
@@ -115,7 +128,8 @@ async fn what_nobody_can_read_is_a_dead_letter_at_once(setup: Setup) {
     for service in SERVICES {
         let heard =
             |poison: &&Poison| (poison.routing_key == "order.placed") == (service != "order");
-        let expected: Vec<&Poison> = poisons.iter().filter(heard).collect();
+        let mut expected: Vec<&Poison> = poisons.iter().filter(heard).collect();
+        expected.extend((service == "payment").then_some(&command));
         check_letters(&system, service, &expected).await;
     }
     for service in SERVICES {
