@@ -89,7 +89,7 @@
     return Plot.plot({
       width,
       height: 40 + data.scenarios.length * 50,
-      marginLeft: narrow ? 104 : 150,
+      marginLeft: narrow ? 104 : 162,
       marginRight: 24,
       marginTop: 24,
       x: { type: "log", domain: x, label: null, axis: "top", ticks: powers(...x), tickFormat: time, grid: true },
