@@ -6,6 +6,7 @@
   const colour = (style) => `var(--${style})`;
   const outcomes = ["confirmed", "cancelled", "refused", "stuck", "lost"];
   const paper = 660; // what fits on a page in print
+  const least = 280; // a browser that prints may measure less on the way, where nothing could be drawn
 
   const time = (ms) => (ms >= 1000 ? `${+(ms / 1000).toFixed(1)} s` : `${+ms.toFixed(1)} ms`);
   const powers = (low, high) => {
@@ -89,7 +90,7 @@
     return Plot.plot({
       width,
       height: 40 + data.scenarios.length * 50,
-      marginLeft: narrow ? 104 : 150,
+      marginLeft: narrow ? 104 : 162,
       marginRight: 24,
       marginTop: 24,
       x: { type: "log", domain: x, label: null, axis: "top", ticks: powers(...x), tickFormat: time, grid: true },
@@ -112,7 +113,7 @@
 
   function draw(figure, width) {
     const scenario = data.scenarios.find(({ scenario: name }) => name === figure.dataset.scenario);
-    const svg = kinds[figure.dataset.plot](scenario, Math.floor(width));
+    const svg = kinds[figure.dataset.plot](scenario, Math.max(least, Math.floor(width)));
     const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
     title.textContent = figure.dataset.title;
     svg.prepend(title);

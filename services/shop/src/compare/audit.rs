@@ -30,6 +30,8 @@ use crate::checkout::api::{Order, Shop};
 /// How long orders have to settle, and mails to come, after all is mended. Longer than the lease (30 s) of messages whose
 /// sender was killed.
 pub(super) const LIMIT: Duration = Duration::from_secs(40);
+/// How long orders that were made by calls have: nobody goes on with them but payment, which gives money back.
+pub(super) const CALLS_LIMIT: Duration = Duration::from_secs(10);
 /// How many orders are asked for at a time.
 const READERS: usize = 8;
 /// The longest wait that is asked for in one call.
@@ -100,6 +102,10 @@ pub(super) async fn audit(
                 Outcome::Unanswered => None,
             })
             .collect();
+        let until = match run.style {
+            Style::Sync => until.min(Instant::now() + CALLS_LIMIT),
+            Style::Choreography | Style::Orchestration => until,
+        };
         let mut orders = look(shop, accepted.keys().copied().collect(), until).await?;
         let known = accepted.into_iter().map(|(id, accepted)| {
             let order = orders.remove(&id).flatten();

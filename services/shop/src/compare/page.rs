@@ -8,6 +8,7 @@ use contracts::Timestamp;
 use serde_json::json;
 
 use super::{
+    audit,
     figures::{Compared, Figures},
     scenario::Style,
     system::RETRY_DELAYS,
@@ -383,12 +384,13 @@ second for the same time. At the same time they would be in each other's way at 
 figure is.</li>
 <li>Customers don't wait for each other: a checkout starts on time, whether those before it were answered or not, and its time counts from when it was meant
 to start. Checkouts a second: {rates}.</li>
-<li>The healthy shop and the one with the slow mail server are compared by their p99, so they alternate in short turns: whatever else the machine does meets
-both. In the other scenarios a p99 is that of one or two checkouts, and says little on a machine that does something else too.</li>
+<li>The healthy shop and the one with the slow mail server are compared by their p99, so they alternate in short turns, and each one's p99 is the median of
+its turns' p99: whatever else the machine does meets both, and a bad moment doesn't decide. In the other scenarios a p99 is that of one or two checkouts, and says little on a machine that does something else too.</li>
 <li>Counted are the checkouts that began while it was broken, but not those of the last second or two, which could meet the mended shop: it stays
 broken until all that count are answered. The plots show all of them.</li>
 <li>A refusal is not repeated; a checkout whose answer never came is, with the same <code>Idempotency-Key</code>.</li>
-<li>Afterwards all is mended, and orders have {limit} s to settle. Then the order service is asked for every order, the card processor for every charge, the mail
+<li>Afterwards all is mended, and orders have {limit} s to settle; those made by calls {calls_limit} s, since nobody goes on
+with them but payment, which gives money back. Then the order service is asked for every order, the card processor for every charge, the mail
 server for every mail, and the broker for dead letters.</li>
 <li>Failed messages are tried again after {delays}, and email may send 256 mails at a time, so that a run doesn't take an afternoon. A call may
 take 5 s.</li>
@@ -399,7 +401,8 @@ take 5 s.</li>
 {meanings}</dl>
 </section>"#,
         rates = Text(&rates.join(", ")),
-        limit = super::audit::LIMIT.as_secs(),
+        limit = audit::LIMIT.as_secs(),
+        calls_limit = audit::CALLS_LIMIT.as_secs(),
         delays = Text(&RETRY_DELAYS.replace(',', ", ")),
     )
 }

@@ -154,7 +154,7 @@ impl Scenario {
 
     /// How it goes.
     pub(super) fn course(self, quick: bool) -> Course {
-        let (before, after) = if quick { (0.5, 0.3) } else { (1.0, 1.0) };
+        let (before, after) = if quick { (0.5, 0.3) } else { (0.8, 0.8) };
         let course = |rate, before, during, after, breakage| Course {
             rate,
             before: Duration::from_secs_f64(before),
@@ -202,9 +202,9 @@ impl Scenario {
 }
 
 /// How often the scenarios that are compared take turns.
-const TURNS: usize = 4;
+const TURNS: usize = 5;
 /// How many seconds each turn takes.
-const TURN: f64 = 3.0;
+const TURN: f64 = 2.6;
 
 /// Scenarios that take turns.
 #[derive(Debug)]

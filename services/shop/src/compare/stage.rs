@@ -25,7 +25,7 @@ const LONGEST_LINGER: Duration = Duration::from_secs(10);
 /// How often is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long each style is warmed up: connections, caches, pages of the databases.
-const WARM_UP: Duration = Duration::from_millis(1_500);
+const WARM_UP: Duration = Duration::from_millis(2_500);
 
 /// The shop, its customers, and the world around.
 pub(super) struct Stage {

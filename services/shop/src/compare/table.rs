@@ -12,7 +12,7 @@ const COLUMNS: [(&str, &str); 13] = [
     ("check-\nouts", "Checkouts while it was broken"),
     ("re-\nfused", "Of these, those that were answered with a refusal"),
     ("p50\nms", "Half of the accepted ones were answered within this time, in milliseconds"),
-    ("p99\nms", "99 of 100 were"),
+    ("p99\nms", "99 of 100 were; where scenarios take turns, the median of the turns' p99"),
     (
         "p99 by\nhealthy",
         "This p99, divided by that of the healthy shop, where they were measured in turns",

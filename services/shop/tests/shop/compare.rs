@@ -82,6 +82,7 @@ async fn in_a_browser(folder: &Path, page: &Path) {
         let wide = browser.evaluate(WIDER_THAN_THE_PAGE).await;
         assert_eq!(wide, Value::Array(Vec::new()), "{width} px");
     }
+    browser.call("Page.printToPDF", serde_json::json!({"printBackground": false})).await;
     let loud = ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"];
     for event in &browser.events {
         let method = event["method"].as_str().unwrap_or_default();
