@@ -1,5 +1,7 @@
 //! Orders that are made by calls: what the customer waits for, and what is left when a call fails.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use testkit::shop::Placed;
@@ -17,6 +19,8 @@ on_both! {
     what_cant_be_undone_needs_attention_until_somebody_retries,
     a_checkout_that_is_cut_in_the_middle_needs_attention,
     a_repeated_checkout_by_calls_has_the_same_answer,
+    a_customer_who_hangs_up_doesnt_end_it,
+    goods_that_have_not_left_are_not_forgotten,
 }
 
 /// Sends a checkout by calls; the answer.
@@ -180,6 +184,80 @@ async fn a_checkout_that_is_cut_in_the_middle_needs_attention(setup: Setup) {
     let order = system.settled(&id).await;
     assert_eq!((&order["reason"], &order["stock"]), (&json!("deadline"), &json!("released")));
     assert_eq!(system.net(&id).await, 0);
+}
+
+async fn a_customer_who_hangs_up_doesnt_end_it(setup: Setup) {
+    let system = Plan::new(setup).start().await;
+    system.fault("processor", json!({"latency_ms": 500})).await;
+    let (body, mut placed) = (checkout("mug-blue", 1), Vec::new());
+    // Before anything is written, while it is, and in the middle of the calls.
+    for patience in [1, 5, 20, 100, 300] {
+        let key = new_key();
+        let asking = by_calls_with(&system, &body, &key);
+        let answer = tokio::time::timeout(Duration::from_millis(patience), asking).await;
+        assert!(answer.is_err(), "answered within {patience} ms");
+        let answer = eventually("the same request is answered", || async {
+            let (status, answer) = by_calls_with(&system, &body, &key).await;
+            assert!([201, 409].contains(&status.as_u16()), "{status}: {answer}");
+            (status == 201).then_some(answer)
+        })
+        .await;
+        placed.push(Placed::read(&answer));
+    }
+    for order in &placed {
+        assert_eq!(system.settled(&order.id).await["status"], "confirmed");
+        assert_eq!(system.charges(&order.id).await.len(), 1);
+    }
+    let db = system.database("order").await;
+    let (orders,) = db.read("SELECT count(*) FROM orders").one::<(i64,)>().await.unwrap();
+    db.close().await;
+    assert_eq!(orders, 5, "one for each key");
+}
+
+async fn goods_that_have_not_left_are_not_forgotten(setup: Setup) {
+    let mut system = Plan::new(setup).start().await;
+    let before = system.stock("mug-blue").await;
+    for way in ["retry", "resolve"] {
+        system.fault("mail", json!({"latency_ms": 1500})).await;
+        let asking = {
+            let (http, url) = (system.http().clone(), system.url("order").to_owned());
+            tokio::spawn(async move {
+                let request = http.post(format!("{url}/checkout?style=sync"));
+                let answer = request.json(&checkout("mug-blue", 1)).send().await.unwrap();
+                (answer.status(), answer.json::<Value>().await.unwrap())
+            })
+        };
+        let charges = system.ledger_summary().await["charges"].as_u64().unwrap();
+        eventually("the card is charged", || async {
+            (system.ledger_summary().await["charges"].as_u64()? > charges).then_some(())
+        })
+        .await;
+        // Of all that the order needs, only the goods' leaving is left to do, and then inventory is away.
+        system.kill("inventory").await;
+        let (status, answer) = asking.await.unwrap();
+        assert_eq!(status, 201, "{answer}");
+        let id = answer["id"].as_str().unwrap().to_owned();
+        let order = eventually("somebody is told", || async {
+            let order = system.order(&id).await;
+            (order["needs_attention"] == true).then_some(order)
+        })
+        .await;
+        assert_eq!(
+            (&order["status"], &order["saga"][0]["step"]),
+            (&json!("confirmed"), &json!("ship_stock"))
+        );
+        system.heal().await;
+        system.start_service("inventory", &[]);
+        system.service_ready("inventory").await;
+        match way {
+            "retry" => system.saga(&["retry", &id]).await,
+            _ => system.saga(&["resolve", &id, "--reason", "taken off by hand"]).await,
+        };
+        assert_eq!(system.order(&id).await["needs_attention"], Value::Null);
+    }
+    // One was taken off; the other is somebody's word.
+    assert_eq!(system.stock("mug-blue").await, (before.0 - 1, 1));
+    assert_eq!(system.saga(&["list", "--parked"]).await, json!([]));
 }
 
 async fn a_repeated_checkout_by_calls_has_the_same_answer(setup: Setup) {
