@@ -10,7 +10,7 @@ use contracts::{OrderConfirmed, OrderId, Timestamp};
 use garde::Validate;
 use runtime::{
     Failure, Problem,
-    http::{Json, located},
+    http::{Json, located, uuid_key},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,10 +56,7 @@ async fn send_receipt(
     headers: HeaderMap,
     Json { value: request, .. }: Json<ReceiptRequest>,
 ) -> Result<Response, Problem> {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let key = key
-        .and_then(|key| key.trim().trim_matches('"').parse().ok())
-        .ok_or_else(|| Problem::bad_request("Idempotency-Key must be given, and be a UUID"))?;
+    let key = uuid_key(&headers)?;
     let order_id = request.order.order_id;
     let event = Incoming::OrderConfirmed(request.order);
     sender.send_now(&event, key).await.map_err(problem)?;

@@ -23,7 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use body::{Json, idempotency_key};
+pub use body::{Json, idempotency_key, uuid_key};
 
 use crate::{Metrics, Problem};
 

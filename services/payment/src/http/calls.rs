@@ -12,7 +12,7 @@ use contracts::{Cause, Money, OrderId, Timestamp};
 use garde::Validate;
 use runtime::{
     Failure, Problem,
-    http::{Json, located},
+    http::{Json, located, uuid_key},
     telemetry,
 };
 use serde::Deserialize;
@@ -123,7 +123,7 @@ async fn charge(
     headers: HeaderMap,
     Json { value: request, .. }: Json<ChargeRequest>,
 ) -> Result<Response, Problem> {
-    let key = key(&headers)?;
+    let key = uuid_key(&headers)?;
     let payment = payments.charge(key, request).await?;
     let order_id = payment.order_id;
     match payment.state {
@@ -170,12 +170,6 @@ async fn refund(
     let status =
         if payment.state == State::Reversing { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Answer(PaymentView::from(payment))).into_response())
-}
-
-fn key(headers: &HeaderMap) -> Result<Uuid, Problem> {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    key.and_then(|key| key.trim().trim_matches('"').parse().ok())
-        .ok_or_else(|| Problem::bad_request("Idempotency-Key must be given, and be a UUID"))
 }
 
 impl Payments {

@@ -10,6 +10,7 @@ use garde::Validate;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use store::idempotency::Keyed;
+use uuid::Uuid;
 
 use super::MAX_BODY;
 use crate::Problem;
@@ -113,4 +114,14 @@ pub fn idempotency_key(
         ));
     }
     Ok(Some(Keyed { key: format!("{operation} {key}"), fingerprint: hash.to_vec() }))
+}
+
+/// The `Idempotency-Key` of a call that must have one, a UUID: it goes on to whoever is asked in turn.
+///
+/// # Errors
+/// When it is missing, or no UUID.
+pub fn uuid_key(headers: &HeaderMap) -> Result<Uuid, Problem> {
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    key.and_then(|key| key.trim().trim_matches('"').parse().ok())
+        .ok_or_else(|| Problem::bad_request("Idempotency-Key must be given, and be a UUID"))
 }
