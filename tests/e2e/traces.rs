@@ -92,7 +92,7 @@ async fn an_orchestrated_checkout_is_one_trace(setup: Setup) {
     system.stop().await;
 
     let spans = trace_of(&collector, &order);
-    assert_tree(&spans, &[tree::orchestrated_checkout()]);
+    assert_tree(&spans, &[tree::orchestrated_checkout([tree::charged_by_command("")])]);
     conventions::check(&spans, setup, &order);
     for (step, answer) in [("reserve_stock", "StockReserved"), ("charge_card", "PaymentTaken")] {
         let span = spans.iter().find(|span| span.attribute("shop.saga.step") == step).unwrap();

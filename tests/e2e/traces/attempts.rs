@@ -12,6 +12,7 @@ use crate::{
 
 on_both! {
     an_attempt_links_to_the_one_before_and_a_replay_to_the_failure,
+    a_commands_attempts_and_replay_are_linked_too,
     what_nobody_can_read_is_in_its_trace,
 }
 
@@ -62,6 +63,44 @@ async fn an_attempt_links_to_the_one_before_and_a_replay_to_the_failure(setup: S
     let told = letter["traceparent"].as_str().unwrap();
     assert_eq!(SpanRef::of_traceparent(told), second.place, "an operator finds the failure");
     check_log(&system.log("payment"), &origin.trace);
+    customer.is_unknown(&system, &collector);
+}
+
+async fn a_commands_attempts_and_replay_are_linked_too(setup: Setup) {
+    let collector = Collector::start().await;
+    let setup = setup.orchestrated();
+    let plan = traced(setup, &collector.endpoint).env("all", "RETRY_DELAYS", "100ms");
+    let mut system = plan.start().await;
+    let stock = system.stock("mug-blue").await;
+    let customer = Customer::new();
+    system.fault("processor", json!({"down": true})).await;
+    let order = system.place(&customer.checkout()).await.id;
+    let letter =
+        eventually("payment gives up", || async { system.dead_list("payment").await.pop() }).await;
+    assert_eq!(letter["routing_key"], "payment", "it is the command");
+    system.heal().await;
+    system.dead_prints(&["replay", letter["id"].as_str().unwrap()]).await;
+    all_is_done(&system, &order, stock).await;
+    system.stop().await;
+
+    let spans = trace_of(&collector, &order);
+    let failed =
+        |note| tree::handled("payment", "payment", note, [tree::asked("/charges", ": 503")]);
+    let charged = [
+        failed(": transient"),
+        failed(", attempt 2: dead_letter"),
+        tree::charged_by_command(", replay 1"),
+    ];
+    assert_tree(&spans, &[tree::orchestrated_checkout(charged)]);
+    conventions::check(&spans, setup, &order);
+    let mut attempts = attempts(&spans);
+    // The event, which asks for nothing where a saga says what to do.
+    attempts
+        .retain(|span| span.attribute("messaging.rabbitmq.destination.routing_key") == "payment");
+    let [first, second, replay] = attempts[..] else { panic!("{attempts:#?}") };
+    let origin = first.links[0].clone();
+    assert_eq!(second.links, [origin.clone(), first.place.clone()]);
+    assert_eq!(replay.links, [origin, second.place.clone()]);
     customer.is_unknown(&system, &collector);
 }
 

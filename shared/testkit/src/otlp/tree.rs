@@ -176,17 +176,19 @@ pub fn unmoved(service: &str, key: &str) -> Node {
     handled(service, key, "", [])
 }
 
-/// A checkout that its saga conducts, until it is confirmed.
+/// Payment charges the card, as it was told to, and the order hears of it and is confirmed.
 #[must_use]
-pub fn orchestrated_checkout() -> Node {
+pub fn charged_by_command(note: &str) -> Node {
     let told = handled("order", "payment.taken", "", confirmed());
-    let charge = [asked("/charges", ""), sent("payment", "payment.taken"), told];
-    let told = handled(
-        "order",
-        "stock.reserved",
-        "",
-        [commanded("payment"), handled("payment", "payment", "", charge)],
-    );
+    let below = [asked("/charges", ""), sent("payment", "payment.taken"), told];
+    handled("payment", "payment", note, below)
+}
+
+/// A checkout that its saga conducts, until it is confirmed; with all attempts to charge the card.
+#[must_use]
+pub fn orchestrated_checkout(charges: impl IntoIterator<Item = Node>) -> Node {
+    let reserved = [commanded("payment")].into_iter().chain(charges);
+    let told = handled("order", "stock.reserved", "", reserved);
     let placed = "order.placed";
     let commit = node(
         "order INTERNAL commit order",
