@@ -158,6 +158,14 @@ pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     }
 }
 
+/// Ends the span in its trace now, whoever still holds it: sqlx has SQLite's thread hold the span of a statement until a moment
+/// after the statement's answer.
+pub(crate) fn end(span: &Span) {
+    if !span.is_disabled() {
+        span.context().span().end();
+    }
+}
+
 /// Links the span to a remote one.
 pub fn link(span: &Span, traceparent: &str) {
     let context: SpanContext = remote(traceparent).span().span_context().clone();

@@ -7,9 +7,6 @@ use testkit::otlp::{Span, SpanRef};
 
 use crate::system::{Ground, Setup};
 
-/// How much longer a SERVER span may last than the call that it answers, in nanoseconds.
-const LETTING_GO: u64 = 50_000_000;
-
 /// Checks the spans that are all of an order's trace.
 pub(crate) fn check(spans: &[Span], setup: Setup, order: &str) {
     let by_id: HashMap<&str, &Span> =
@@ -127,7 +124,5 @@ fn check_times(span: &Span, parent: &Span) {
         SpanKind::Consumer => false,
         SpanKind::Internal | SpanKind::Unspecified => span.name == "commit order",
     };
-    // sqlx has SQLite's thread hold the span of a statement, and let go of it a moment after its answer.
-    let slack = if span.kind == SpanKind::Server { LETTING_GO } else { 0 };
-    assert!(!within || span.time.1 <= parent.time.1 + slack, "{span:#?}\noutlasts\n{parent:#?}");
+    assert!(!within || span.time.1 <= parent.time.1, "{span:#?}\noutlasts\n{parent:#?}");
 }

@@ -46,6 +46,7 @@ pub(super) async fn observe(
         span.record("otel.status_code", "ERROR");
         span.record("error.type", status.as_str());
     }
+    telemetry::end(&span);
     let labels = vec![
         ("method", method.to_owned()),
         ("route", route),
