@@ -18,7 +18,8 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 
 use stack::Stack;
 use steps::{
-    alerts, cluster, crashes, dashboards, gone, order, partitions, privileges, replicas, start,
+    alerts, cluster, crashes, dashboards, definitions, gone, order, partitions, privileges,
+    replicas, start,
 };
 use world::World;
 
@@ -34,11 +35,12 @@ struct Cli {
 type Step = for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Result<()>>;
 
 /// The steps after the first, in their order.
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("budget", |world| start::budget(world).boxed_local()),
     ("hardening", |world| start::hardening(world).boxed_local()),
     ("order", |world| order::of_the_readme(world).boxed_local()),
     ("privileges", |world| privileges::refusals(world).boxed_local()),
+    ("definitions", |world| definitions::loaded_again(world).boxed_local()),
     ("crashes", |world| crashes::each_container(world).boxed_local()),
     ("partitions", |world| partitions::a_service_and_rabbitmq(world).boxed_local()),
     ("rules", |world| alerts::rules(world).boxed_local()),

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod cluster;
 pub(crate) mod crashes;
 pub(crate) mod dashboards;
+pub(crate) mod definitions;
 pub(crate) mod gone;
 pub(crate) mod order;
 pub(crate) mod partitions;

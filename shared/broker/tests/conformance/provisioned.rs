@@ -40,15 +40,15 @@ async fn what_is_missing_is_named_and_nothing_is_made() {
         // With some of it there, the rest is named together.
         let (_connection, channel) = channel(&fixture.url).await;
         fixture.open().await.declare().await.unwrap();
-        let waiting = format!("{namespace}.payment.retry.2000");
-        for queue in [&format!("{namespace}.email.dead"), &waiting] {
+        let lacking = format!("{namespace}.payment.dead");
+        for queue in [&format!("{namespace}.email.dead"), &lacking] {
             let options = QueueDeleteOptions::default();
             channel.queue_delete(queue.as_str().into(), options).await.unwrap();
         }
         let exchange = format!("{namespace}.email.failures");
         channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
         let Err(Error::Refused(said)) = broker.declare().await else { panic!("all is there") };
-        names(&said, &["exchange X.email.failures", "queue X.email.dead", "X.payment.retry.2000"]);
+        names(&said, &["exchange X.email.failures", "queue X.payment.dead", "X.email.dead"]);
         assert!(!said.contains("shop.events"), "{said}");
 
         // A reader says what it lacks, and starts when that is there.
@@ -62,7 +62,7 @@ async fn what_is_missing_is_named_and_nothing_is_made() {
             assert!(Instant::now() < deadline, "it says nothing");
             sleep(Duration::from_millis(10)).await;
         };
-        assert!(trouble.contains(&format!("queue {waiting} doesn't exist")), "{trouble}");
+        assert!(trouble.contains(&format!("queue {lacking} doesn't exist")), "{trouble}");
         assert!(!consumer.is_connected());
         fixture.open().await.declare().await.unwrap();
         broker.declare().await.unwrap();
