@@ -11,10 +11,11 @@ WORKDIR /shop
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/shop,sharing=locked \
     find . -path ./target -prune -o -type f -printf '%P\n' \
-      | while read -r file; do [ -e "/source/$file" ] || rm "$file"; done \
+      | while read -r file; do [ -f "/source/$file" ] || rm "$file" || exit 1; done \
     && cd /source && find . -type f -printf '%P\n' \
-      | while read -r file; do cmp -s "$file" "/shop/$file" || install -D -m 644 "$file" "/shop/$file"; done \
-    && cd /shop && cargo build --locked --release --bins -p order -p payment -p inventory -p email -p sandbox -p shop \
+      | while read -r file; do cmp -s "$file" "/shop/$file" || install -D -T -m 644 "$file" "/shop/$file" || exit 1; done \
+    && cd /shop && find services shared tests -type d -empty -delete \
+    && cargo build --locked --release --bins -p order -p payment -p inventory -p email -p sandbox -p shop \
     && mkdir -p /out/data \
     && cd target/release && cp order payment inventory email sandbox shop /out
 

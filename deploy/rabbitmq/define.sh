@@ -10,17 +10,25 @@
 # The first file takes the passwords away and the second gives them: who comes in between is refused, and tries again.
 set -u
 nodes=$1
-PATH=$PATH:/usr/lib/rabbitmq/bin # where some packages have the tools
-imported=/tmp/imported           # the health check waits for it
+imported=/tmp/imported # the health check waits for it
 
 tool() { gosu rabbitmq rabbitmqctl -q "$@"; }
 
-import() {
-  local file
-  until tool await_online_nodes "$nodes"; do sleep 1; done
+listens() { (exec 3<>/dev/tcp/127.0.0.1/5672) 2>/dev/null; }
+
+# Both, whatever comes of the first: without the second nobody could log in.
+import_files() {
+  local file failed=0
   for file in /etc/shop/definitions/*; do
-    until tool import_definitions "$file"; do sleep 1; done
+    tool import_definitions "$file" || failed=1
   done
+  return "$failed"
+}
+
+import() {
+  until listens; do sleep 0.5; done
+  until tool await_online_nodes "$nodes"; do sleep 3; done
+  until import_files; do sleep 3; done
   touch "$imported"
 }
 

@@ -105,6 +105,25 @@ async fn what_fails_is_named_and_undone(setup: Setup) {
     assert_eq!((status.as_u16(), &problem["callee"]), (502, &json!("email")), "{problem}");
     system.settled(&order_of(&problem)).await;
     assert_eq!(system.stocks().await, before);
+
+    // Whoever can't be connected to was not asked, so nothing of theirs is to be undone, and nobody has to look after it.
+    system.stop_service("payment").await;
+    let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
+    assert_eq!((status.as_u16(), &problem["callee"]), (502, &json!("payment")), "{problem}");
+    assert_eq!(problem["undone"], json!(["no goods are kept aside"]), "{problem}");
+    let order = system.settled(&order_of(&problem)).await;
+    assert_eq!((&order["payment"], &order["stock"]), (&json!("voided"), &json!("released")));
+    let facts = order["timeline"].as_array().unwrap().iter();
+    assert!(
+        facts.clone().all(|fact| fact["service"] != "payment"),
+        "payment said nothing: {order}"
+    );
+    system.stop_service("inventory").await;
+    let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
+    assert_eq!((status.as_u16(), &problem["callee"]), (502, &json!("inventory")), "{problem}");
+    assert_eq!((&problem["undone"], &problem["needs_attention"]), (&json!([]), &json!([])));
+    system.settled(&order_of(&problem)).await;
+    assert_eq!(system.saga(&["list", "--parked"]).await, json!([]));
 }
 
 async fn what_cant_be_undone_needs_attention_until_somebody_retries(setup: Setup) {

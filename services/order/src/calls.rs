@@ -36,15 +36,26 @@ pub(crate) enum Failed {
         /// What it said.
         detail: String,
     },
-    /// It didn't answer, or failed: it may or may not have done what it was asked.
-    Unknown {
+    /// It didn't answer, or failed.
+    NoAnswer {
         /// The service.
         callee: &'static str,
+        /// Whether it was asked, and so may have done it. Without a connection it wasn't.
+        asked: bool,
         /// Whether the time was over.
         late: bool,
         /// What is known of it.
         detail: String,
     },
+}
+
+impl Failed {
+    /// What there is to say of it.
+    pub(crate) fn detail(&self) -> &str {
+        match self {
+            Self::Refused { detail, .. } | Self::NoAnswer { detail, .. } => detail,
+        }
+    }
 }
 
 impl Callees {
@@ -199,13 +210,13 @@ impl Callees {
         answer: reqwest::Result<Response>,
     ) -> Result<Response, Failed> {
         answer.map_err(|error| {
-            let late = error.is_timeout();
+            let (asked, late) = (!error.is_connect(), error.is_timeout());
             let detail = if late {
                 format!("{callee} didn't answer within {:?}", self.timeout)
             } else {
                 format!("{callee} can't be reached")
             };
-            Failed::Unknown { callee, late, detail }
+            Failed::NoAnswer { callee, asked, late, detail }
         })
     }
 }
@@ -218,7 +229,7 @@ fn keyed(request: RequestBuilder, order: OrderId, step: &str) -> RequestBuilder 
 async fn failed(callee: &'static str, answer: Response) -> Failed {
     let status = answer.status();
     let detail = format!("{callee} answered {status}: {}", detail(answer).await);
-    Failed::Unknown { callee, late: false, detail }
+    Failed::NoAnswer { callee, asked: true, late: false, detail }
 }
 
 /// What a problem document says.

@@ -260,14 +260,14 @@ impl State {
 
 impl Payment {
     /// Whether no money is kept, for certain.
-    const fn is_undone(self) -> bool {
+    pub(crate) const fn is_undone(self) -> bool {
         matches!(self, Self::Declined | Self::Refunded | Self::Voided)
     }
 }
 
 impl Stock {
     /// Whether no goods are kept aside, for certain.
-    const fn is_undone(self) -> bool {
+    pub(crate) const fn is_undone(self) -> bool {
         matches!(self, Self::Rejected | Self::Released)
     }
 }

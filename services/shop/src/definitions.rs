@@ -12,7 +12,7 @@ use crate::terminal::say;
 #[command(after_help = "\
 deploy/rabbitmq/definitions.json is what this prints.
 
-Load it by `load_definitions` in rabbitmq.conf, or `rabbitmqctl import_definitions FILE`.
+Load it into a RabbitMQ that runs: `rabbitmqctl import_definitions FILE`.
 Nobody can log in before a password is set: `rabbitmqctl change_password USER PASSWORD`.
 The services' broker URLs then end in ?declare=false.")]
 pub(crate) struct Args {

@@ -88,7 +88,8 @@ pub fn amqp_url() -> Option<String> {
     Some(format!("{url}{separator}namespace=test-{}", Uuid::now_v7().simple()))
 }
 
-/// Deletes the exchanges and the queues that a [`broker::Broker`] with this URL and topology has declared.
+/// Deletes the exchanges and the queues that a [`broker::Broker`] with this URL and topology has declared. Not while they are being
+/// declared: RabbitMQ can then lose what such queues need, on the whole node (rabbitmq-server issue 16652).
 ///
 /// # Errors
 /// When the broker doesn't answer.

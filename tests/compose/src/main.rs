@@ -19,7 +19,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use stack::Stack;
 use steps::{
     alerts, cluster, crashes, dashboards, definitions, gone, order, partitions, privileges,
-    replicas, start,
+    replicas, sagas, start,
 };
 use world::World;
 
@@ -35,7 +35,7 @@ struct Cli {
 type Step = for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Result<()>>;
 
 /// The steps after the first, in their order.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("budget", |world| start::budget(world).boxed_local()),
     ("hardening", |world| start::hardening(world).boxed_local()),
     ("order", |world| order::of_the_readme(world).boxed_local()),
@@ -48,6 +48,7 @@ const STEPS: [(&str, Step); 13] = [
     ("dashboards", |world| dashboards::have_data(world).boxed_local()),
     ("replicas", |world| replicas::scaled(world).boxed_local()),
     ("cluster", |world| cluster::any_node_may_end(world).boxed_local()),
+    ("sagas", |world| sagas::a_person_looks_after_one(world).boxed_local()),
     ("gone", |world| gone::nothing_is_left(world).boxed_local()),
 ];
 

@@ -10,4 +10,5 @@ pub(crate) mod order;
 pub(crate) mod partitions;
 pub(crate) mod privileges;
 pub(crate) mod replicas;
+pub(crate) mod sagas;
 pub(crate) mod start;

@@ -25,7 +25,6 @@ use super::{
     view::{self, Asked, no_such_order, order_id},
 };
 use crate::{
-    calls::Failed,
     machine::{Fact, Payment, Refused, Step, Stock},
     moving::{self, Error, Moving},
     order::Order,
@@ -250,9 +249,7 @@ async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Proble
         Ok(fact) => {
             moving.take(&mut tx, order.id, fact, &cause).map_err(|e| problem(e, order.id))?
         }
-        Err(Failed::Refused { detail, .. } | Failed::Unknown { detail, .. }) => {
-            moving.park(order.id, step, detail);
-        }
+        Err(failed) => moving.park(order.id, step, failed.detail().to_owned()),
     }
     moving.save(&mut tx, &shop.watchers).await?;
     tx.commit().await?;

@@ -34,8 +34,8 @@ pub(super) struct Conducted {
 /// What became of the calls.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// What the others said, in its order.
-    facts: Vec<Fact>,
+    /// What is known, in its order, and who said so.
+    facts: Vec<(Fact, Option<&'static str>)>,
     /// Why the order can't be, if it can't.
     failure: Option<Failed>,
     /// What was undone, in words.
@@ -44,6 +44,25 @@ struct Outcome {
     left: Vec<(Step, String)>,
     /// Whether payment has said that it gives the money back, and not yet that it has.
     refunding: bool,
+}
+
+impl Outcome {
+    fn heard(&mut self, teller: &'static str, fact: Fact) {
+        self.facts.push((fact, Some(teller)));
+    }
+
+    /// What follows from who was asked, and what they said.
+    fn know(&mut self, fact: Fact) {
+        self.facts.push((fact, None));
+    }
+
+    fn knows(&self, what: impl Fn(Fact) -> bool) -> bool {
+        self.facts.iter().any(|(fact, _)| what(*fact))
+    }
+
+    fn leave(&mut self, step: Step, failed: &Failed) {
+        self.left.push((step, failed.detail().to_owned()));
+    }
 }
 
 impl Conducted {
@@ -68,7 +87,7 @@ impl Conducted {
         verdict(&outcome, &order)?;
         // The order is confirmed whatever comes of this; until it is answered, it is a step that somebody would miss.
         let shipped = shop.callees.ship(&order).await;
-        self.note_shipping(shipped.err().map(|failed| words(&failed))).await;
+        self.note_shipping(shipped.err().as_ref().map(Failed::detail)).await;
         Ok(order)
     }
 
@@ -99,21 +118,33 @@ impl Conducted {
         let (callees, order) = (&self.shop.callees, &self.order);
         let mut outcome = Outcome::default();
         match callees.reserve(order).await {
-            Ok(reserved) => outcome.facts.push(Fact::Stock(reserved)),
+            Ok(reserved) => outcome.heard("inventory", Fact::Stock(reserved)),
             Err(failure) => {
-                if matches!(failure, Failed::Refused { .. }) {
-                    outcome.facts.push(Fact::Stock(Stock::Rejected));
+                match failure {
+                    Failed::Refused { .. } => {
+                        outcome.heard("inventory", Fact::Stock(Stock::Rejected));
+                    }
+                    Failed::NoAnswer { asked: false, .. } => {
+                        outcome.know(Fact::Stock(Stock::Released));
+                    }
+                    Failed::NoAnswer { .. } => {}
                 }
                 // Nobody was asked for money, and nobody will be.
-                outcome.facts.push(Fact::Payment(Payment::Voided));
+                outcome.know(Fact::Payment(Payment::Voided));
                 return self.undo(outcome, failure).await;
             }
         }
         match callees.charge(order, card_token).await {
-            Ok(taken) => outcome.facts.push(Fact::Payment(taken)),
+            Ok(taken) => outcome.heard("payment", Fact::Payment(taken)),
             Err(failure) => {
-                if matches!(failure, Failed::Refused { .. }) {
-                    outcome.facts.push(Fact::Payment(Payment::Declined));
+                match failure {
+                    Failed::Refused { .. } => {
+                        outcome.heard("payment", Fact::Payment(Payment::Declined));
+                    }
+                    Failed::NoAnswer { asked: false, .. } => {
+                        outcome.know(Fact::Payment(Payment::Voided));
+                    }
+                    Failed::NoAnswer { .. } => {}
                 }
                 return self.undo(outcome, failure).await;
             }
@@ -121,37 +152,34 @@ impl Conducted {
         if let Err(failure) = callees.send_receipt(order).await {
             return self.undo(outcome, failure).await;
         }
-        outcome.facts.push(Fact::CallsDone);
+        outcome.know(Fact::CallsDone);
         outcome
     }
 
     /// Undoes, in reverse, what was or may have been done.
     async fn undo(&self, mut outcome: Outcome, failure: Failed) -> Outcome {
-        outcome.facts.push(Fact::CallFailed(failure.reason()));
+        outcome.know(Fact::CallFailed(failure.reason()));
         outcome.failure = Some(failure);
-        let knows = |outcome: &Outcome, done: fn(&Fact) -> bool| outcome.facts.iter().any(done);
-        if !knows(&outcome, |fact| {
-            matches!(fact, Fact::Payment(Payment::Voided | Payment::Declined))
-        }) {
+        if !outcome.knows(|fact| matches!(fact, Fact::Payment(payment) if payment.is_undone())) {
             match self.shop.callees.refund(&self.order).await {
                 Ok(Payment::Unknown) => {
                     outcome.refunding = true;
                     outcome.undone.push("the money is being given back");
                 }
                 Ok(payment) => {
-                    outcome.facts.push(Fact::Payment(payment));
+                    outcome.heard("payment", Fact::Payment(payment));
                     outcome.undone.push("no money is kept");
                 }
-                Err(failed) => outcome.left.push((Step::RefundPayment, words(&failed))),
+                Err(failed) => outcome.leave(Step::RefundPayment, &failed),
             }
         }
-        if !knows(&outcome, |fact| matches!(fact, Fact::Stock(Stock::Rejected))) {
+        if !outcome.knows(|fact| matches!(fact, Fact::Stock(stock) if stock.is_undone())) {
             match self.shop.callees.release(&self.order).await {
                 Ok(released) => {
-                    outcome.facts.push(Fact::Stock(released));
+                    outcome.heard("inventory", Fact::Stock(released));
                     outcome.undone.push("no goods are kept aside");
                 }
-                Err(failed) => outcome.left.push((Step::ReleaseStock, words(&failed))),
+                Err(failed) => outcome.leave(Step::ReleaseStock, &failed),
             }
         }
         outcome
@@ -164,9 +192,9 @@ impl Conducted {
         let mut tx = shop.db.begin().await?;
         let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
         let placed = moving.order(order.id).is_some_and(|o| o.state.status == Status::Placed);
-        for fact in &outcome.facts {
+        for (fact, teller) in &outcome.facts {
             moving.take(&mut tx, order.id, *fact, &cause)?;
-            if let Some(service) = teller(*fact) {
+            if let Some(service) = *teller {
                 let (at, fact) = (Timestamp::now(), fact.as_str());
                 moving.note(Entry { order_id: order.id, fact, service, at, detail: None });
             }
@@ -193,14 +221,14 @@ impl Conducted {
     }
 
     /// Notes that the goods have left the books, or why they have not.
-    async fn note_shipping(&self, error: Option<String>) {
+    async fn note_shipping(&self, error: Option<&str>) {
         let (id, shop) = (self.order.id, &self.shop);
         let noting = async {
             let mut tx = shop.db.begin().await?;
             let mut moving = Moving::new(Vec::new(), shop.watchers.pace);
             match error {
                 None => moving.answer(id, Step::ShipStock, "done"),
-                Some(error) => moving.park(id, Step::ShipStock, error),
+                Some(error) => moving.park(id, Step::ShipStock, error.to_owned()),
             }
             moving.save(&mut tx, &shop.watchers).await?;
             tx.commit().await
@@ -230,23 +258,8 @@ impl Failed {
     const fn reason(&self) -> Cancellation {
         match self {
             Self::Refused { reason, .. } => *reason,
-            Self::Unknown { .. } => Cancellation::NoAnswer,
+            Self::NoAnswer { .. } => Cancellation::NoAnswer,
         }
-    }
-}
-
-fn words(failed: &Failed) -> String {
-    match failed {
-        Failed::Refused { detail, .. } | Failed::Unknown { detail, .. } => detail.clone(),
-    }
-}
-
-/// Who says a fact, of those that belong into the timeline.
-const fn teller(fact: Fact) -> Option<&'static str> {
-    match fact {
-        Fact::Payment(_) => Some("payment"),
-        Fact::Stock(_) => Some("inventory"),
-        _ => None,
     }
 }
 
@@ -268,7 +281,7 @@ fn problem(failure: &Failed, outcome: &Outcome, order: OrderId) -> Problem {
             Problem::conflict("out-of-stock", "Out of stock", detail.clone())
         }
         Failed::Refused { detail, .. } => Problem::invalid_field("customer.email", detail.clone()),
-        Failed::Unknown { callee, late, detail } => {
+        Failed::NoAnswer { callee, late, detail, .. } => {
             let status = if *late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
             let what_now = if !outcome.left.is_empty() {
                 "the order needs attention; somebody looks after it"

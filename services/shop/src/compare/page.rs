@@ -2,26 +2,20 @@
 //!
 //! Text and tables are there without a script; the figures of the run are in the page as JSON.
 
+mod method;
+mod tables;
+
 use std::fmt::{self, Display, Formatter};
 
 use contracts::Timestamp;
 use serde_json::json;
 
-use super::{
-    audit,
-    figures::{Compared, Figures},
-    scenario::Style,
-    system::RETRY_DELAYS,
-    table::{baseline, cells, columns},
-    words,
-};
+use super::{figures::Compared, scenario::Style, words};
 
 const CSS: &str = include_str!("../../assets/compare/page.css");
 const SCRIPT: &str = include_str!("../../assets/compare/page.js");
 const D3: &str = include_str!("../../assets/d3/d3.min.js");
 const PLOT: &str = include_str!("../../assets/plot/plot.umd.min.js");
-const D3_LICENSE: &str = include_str!("../../assets/d3/LICENSE");
-const PLOT_LICENSE: &str = include_str!("../../assets/plot/LICENSE");
 
 /// Nothing is loaded from anywhere, whatever the figures say.
 const POLICY: &str =
@@ -100,8 +94,8 @@ pub(super) fn page(setting: &Setting, results: &[Compared]) -> serde_json::Resul
 "#,
         head = head(setting, results),
         overview = overview(results),
-        method = method(results),
-        footer = footer(),
+        method = method::method(results),
+        footer = method::footer(),
     ))
 }
 
@@ -163,61 +157,15 @@ fn overview(results: &[Compared]) -> String {
         &style_legend(),
         "From the filled circle (p50: half of the accepted checkouts were answered by then) to the hollow one (p99), on a logarithmic scale.",
     );
-    let heads: String = columns()
-        .map(|(name, what)| {
-            format!("<th scope=\"col\" title=\"{}\">{}</th>", Text(what), Text(&name))
-        })
-        .collect();
-    let rows: String = results.iter().map(|result| rows(result, results)).collect();
     format!(
         r##"<section id="overview">
 <h2>All at a glance</h2>
 {figure}
-<div class="scroll" role="region" aria-label="All figures" tabindex="0">
-<table class="all">
-<thead><tr><th scope="col">scenario</th>{heads}</tr></thead>
-<tbody>
-{rows}</tbody>
-</table>
-</div>
+{table}
 <p class="soft">What the columns mean is said <a href="#method">at the end</a>.</p>
-</section>"##
+</section>"##,
+        table = tables::all(results),
     )
-}
-
-/// A scenario's rows of the large table.
-fn rows(result: &Compared, results: &[Compared]) -> String {
-    let (width, name) = (columns().count() + 1, result.scenario.short());
-    let mut html = format!(
-        "<tr class=\"scenario\"><th scope=\"rowgroup\" colspan=\"{width}\">{}</th></tr>\n",
-        Text(name)
-    );
-    for figures in &result.styles {
-        let cells: String = cells(figures, baseline(result, results, figures.style))
-            .iter()
-            .enumerate()
-            .map(|(column, cell)| cell_html(column, cell))
-            .collect();
-        html += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", style_name(figures.style));
-    }
-    html
-}
-
-/// The columns from here on should be nought.
-const BAD_FROM: usize = 7;
-
-fn cell_html(column: usize, cell: &str) -> String {
-    let class = match cell {
-        "0" => " class=\"nought\"",
-        _ if column >= BAD_FROM => " class=\"bad\"",
-        _ => "",
-    };
-    format!("<td{class}>{}</td>", Text(cell))
-}
-
-fn style_name(style: Style) -> String {
-    let name = style.as_str();
-    format!("<span class=\"name\" style=\"--c: var(--{name})\">{name}</span>")
 }
 
 fn section(result: &Compared, results: &[Compared]) -> String {
@@ -252,63 +200,8 @@ fn section(result: &Compared, results: &[Compared]) -> String {
 "#,
         title = Text(title),
         done = Text(&words::done(result)),
-        table = small_table(result, results),
+        table = tables::of_scenario(result, results),
     )
-}
-
-/// The figures of one scenario: a column for each style, so that it fits a small screen.
-fn small_table(result: &Compared, results: &[Compared]) -> String {
-    let heads: String = result
-        .styles
-        .iter()
-        .map(|figures| format!("<th scope=\"col\">{}</th>", style_name(figures.style)))
-        .collect();
-    let by_style: Vec<_> = result
-        .styles
-        .iter()
-        .map(|figures| cells(figures, baseline(result, results, figures.style)))
-        .collect();
-    let mut rows = String::new();
-    for (column, (name, what)) in columns().enumerate() {
-        let cells: String = by_style
-            .iter()
-            .filter_map(|cells| cells.get(column))
-            .map(|cell| cell_html(column, cell))
-            .collect();
-        rows += &format!(
-            "<tr><th scope=\"row\" title=\"{}\">{}</th>{cells}</tr>\n",
-            Text(what),
-            Text(&name)
-        );
-    }
-    rows += &reasons(&result.styles);
-    format!(
-        r#"<div class="scroll" role="region" aria-label="Figures: {}" tabindex="0">
-<table class="each">
-<thead><tr><th scope="col"></th>{heads}</tr></thead>
-<tbody>
-{rows}</tbody>
-</table>
-</div>"#,
-        Text(result.scenario.short())
-    )
-}
-
-/// What the refusals said; nothing when there were none.
-fn reasons(styles: &[Figures]) -> String {
-    if styles.iter().all(|figures| figures.reasons.is_empty()) {
-        return String::new();
-    }
-    let cells: String = styles
-        .iter()
-        .map(|figures| {
-            let all: Vec<_> =
-                figures.reasons.iter().map(|(why, times)| format!("{times} × {why}")).collect();
-            let all = if all.is_empty() { "–".to_owned() } else { all.join(", ") };
-            format!("<td>{}</td>", Text(&all))
-        })
-        .collect();
-    format!("<tr><th scope=\"row\">the refusals said</th>{cells}</tr>\n")
 }
 
 fn figure(plot: &str, scenario: &str, title: &str, legend: &str, caption: &str) -> String {
@@ -365,62 +258,6 @@ fn fates_legend(result: &Compared) -> String {
         })
         .collect();
     format!("<ul class=\"legend\">{items}</ul>")
-}
-
-fn method(results: &[Compared]) -> String {
-    let meanings: String = columns()
-        .map(|(name, what)| format!("<dt>{}</dt><dd>{}.</dd>\n", Text(&name), Text(what)))
-        .collect();
-    let rates: Vec<_> = results
-        .iter()
-        .map(|result| format!("{} {}", result.scenario.short(), result.rate))
-        .collect();
-    format!(
-        r#"<section id="method">
-<h2>How it was measured</h2>
-<ul>
-<li>One shop, started for this; every service is a process of its own. The three styles take turns in each scenario, with the same number of checkouts a
-second for the same time. At the same time they would be in each other's way at the services that they share, and nobody could say whose fault a
-figure is.</li>
-<li>Customers don't wait for each other: a checkout starts on time, whether those before it were answered or not, and its time counts from when it was meant
-to start. Checkouts a second: {rates}.</li>
-<li>The healthy shop and the one with the slow mail server are compared by their p99, so they alternate in short turns, and each one's p99 is the median of
-its turns' p99: whatever else the machine does meets both, and a bad moment doesn't decide. In the other scenarios a p99 is that of one or two checkouts, and says little on a machine that does something else too.</li>
-<li>Counted are the checkouts that began while it was broken, but not those of the last second or two, which could meet the mended shop: it stays
-broken until all that count are answered. The plots show all of them.</li>
-<li>A refusal is not repeated; a checkout whose answer never came is, with the same <code>Idempotency-Key</code>.</li>
-<li>Afterwards all is mended, and orders have {limit} s to settle; those made by calls {calls_limit} s, since nobody goes on
-with them but payment, which gives money back. Then the order service is asked for every order, the card processor for every charge, the mail
-server for every mail, and the broker for dead letters.</li>
-<li>Failed messages are tried again after {delays}, and email may send 256 mails at a time, so that a run doesn't take an afternoon. A call may
-take 5 s.</li>
-<li>A checkout by calls sends one mail, the receipt. The other styles send two: who answers before all is done says so first.</li>
-</ul>
-<h3>The columns</h3>
-<dl>
-{meanings}</dl>
-</section>"#,
-        rates = Text(&rates.join(", ")),
-        limit = audit::LIMIT.as_secs(),
-        calls_limit = audit::CALLS_LIMIT.as_secs(),
-        delays = Text(&RETRY_DELAYS.replace(',', ", ")),
-    )
-}
-
-fn footer() -> String {
-    format!(
-        r#"<footer>
-<p>Drawn with Observable Plot and D3, which are in this file: nothing is loaded from anywhere.</p>
-<details><summary>Their licences</summary>
-<pre>Observable Plot
-{}</pre>
-<pre>D3
-{}</pre>
-</details>
-</footer>"#,
-        Text(PLOT_LICENSE),
-        Text(D3_LICENSE)
-    )
 }
 
 /// What the plots are drawn from. No text in it can end the script.

@@ -23,7 +23,7 @@ async fn help_names_what_there_is() {
             &["compare", "--help"],
             &["--scenario", "slow-mail", "payment-killed", "--out", "--quick", "--database"],
         ),
-        (&["definitions", "--help"], &["--retry-delays", "load_definitions", "declare=false"]),
+        (&["definitions", "--help"], &["--retry-delays", "import_definitions", "declare=false"]),
         (&["dead", "--help"], &["list", "show", "replay", "purge", "SHOP_BROKER_URL", "SHOP_DATA"]),
     ] {
         let output = run(folder.path(), arguments).await;

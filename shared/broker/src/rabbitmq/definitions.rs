@@ -72,7 +72,7 @@ struct Binding<'p> {
 
 type Arguments<'p> = std::collections::BTreeMap<&'p str, &'p Argument>;
 
-/// The file, in the form that `load_definitions` and `rabbitmqctl import_definitions` take.
+/// The file, in the form that `rabbitmqctl import_definitions` takes.
 ///
 /// # Errors
 /// None that could be made to happen: all of it can be written as JSON.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Error, Outcome, Selection, Verdict};
+use broker::{Broker, Error, Outcome, Selection, Topology, Verdict};
 use lapin::{
     Channel, Connection, ConnectionProperties,
     options::{
@@ -40,6 +40,11 @@ async fn what_is_missing_is_named_and_nothing_is_made() {
         // With some of it there, the rest is named together.
         let (_connection, channel) = channel(&fixture.url).await;
         fixture.open().await.declare().await.unwrap();
+        let retry_delays = vec![SOON, LATER, LATER * 2];
+        let slower = Topology { retry_delays, ..topology() };
+        let slower = Broker::open(&undeclaring(&fixture.url), slower).await.unwrap();
+        let Err(Error::Refused(said)) = slower.declare().await else { panic!("all is there") };
+        names(&said, &["queue X.payment.retry.4000", "queue X.email.retry.4000"]);
         let lacking = format!("{namespace}.payment.dead");
         for queue in [&format!("{namespace}.email.dead"), &lacking] {
             let options = QueueDeleteOptions::default();

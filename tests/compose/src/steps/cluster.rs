@@ -7,6 +7,7 @@ use serde_json::Value;
 use testkit::wait::within;
 use tokio::time::sleep;
 
+use super::definitions;
 use crate::{
     docker::docker,
     rabbit::nodes,
@@ -38,7 +39,9 @@ pub(crate) async fn any_node_may_end(world: &mut World) -> Result<()> {
     for node in nodes(Stack::Cluster) {
         one(world, node, End::Killed).await?;
     }
-    one(world, "rabbitmq-1", End::Stopped).await
+    one(world, "rabbitmq-1", End::Stopped).await?;
+    definitions::loaded_again(world).await?;
+    all_members(world).await.map(drop)
 }
 
 async fn one(world: &mut World, name: &str, end: End) -> Result<()> {

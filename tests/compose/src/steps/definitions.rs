@@ -1,22 +1,37 @@
 //! RabbitMQ's definitions, loaded once more onto everything that is there: for an upgrade, or for a new password.
 
 use anyhow::{Context as _, Result, ensure};
+use lapin::types::FieldTable;
 
-use crate::{docker::ROOT, rabbit::connect, stack::UP_LIMIT, world::World};
+use crate::{
+    docker::ROOT,
+    rabbit::{connect, nodes},
+    world::World,
+};
 
 /// Whose password changes for a while: no service's.
 const USER: &str = "operator";
 const VARIABLE: &str = "RABBITMQ_OPERATOR_PASSWORD";
 
-/// Makes RabbitMQ's container anew under load, with another password of a user; and once more, with the one it had.
+/// What is taken away, to be made again: all events go into the history.
+const HISTORY: &str = "shop.history";
+const EVENTS: &str = "shop.events";
+
+/// Makes the container of the first RabbitMQ anew under load, with another password of a user; and once more, with the one it had.
 pub(crate) async fn loaded_again(world: &mut World) -> Result<()> {
     let old = world.password(VARIABLE)?.to_owned();
+    let admin = connect(world, "admin", world.password("RABBITMQ_ADMIN_PASSWORD")?).await?;
+    let channel = admin.create_channel().await?;
+    channel.queue_unbind(HISTORY.into(), EVENTS.into(), "#".into(), FieldTable::default()).await?;
+    ensure!(!keeps_events(world).await?, "the binding is still there");
     let env = std::fs::read_to_string(format!("{ROOT}/.env"))?;
     let changed = std::env::temp_dir().join(format!("shop-{}.env", std::process::id()));
     std::fs::write(&changed, format!("{env}\n{VARIABLE}=changed\n"))?;
-    let changed = changed.to_str().context("a path")?.to_owned();
-    recreate(world, &["--env-file", &changed]).await?;
+    let path = changed.to_str().context("a path")?;
+    let recreated = recreate(world, &["--env-file", path]).await;
     std::fs::remove_file(&changed)?;
+    recreated?;
+    ensure!(keeps_events(world).await?, "the binding was not made again");
     ensure!(connect(world, USER, &old).await.is_err(), "the old password still works");
     connect(world, USER, "changed").await?.close(200, "OK".into()).await?;
     recreate(world, &[]).await?;
@@ -24,14 +39,20 @@ pub(crate) async fn loaded_again(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+async fn keeps_events(world: &World) -> Result<bool> {
+    let path = format!("bindings/%2F/e/{EVENTS}/q/{HISTORY}");
+    let bindings = world.rabbitmq().await?.get(&path).await.context("the bindings")?;
+    Ok(bindings.as_array().is_some_and(|bindings| !bindings.is_empty()))
+}
+
 async fn recreate(world: &mut World, env: &[&str]) -> Result<()> {
     let (back, seen) = world
         .under_load(async |world| {
+            let node = nodes(world.stack)[0];
             let up = ["up", "-d", "--force-recreate", "--no-deps", "--no-build", "--wait"];
-            world.stack.compose(&[env, &up, &["rabbitmq"]].concat()).await.map(drop)
+            world.stack.compose(&[env, &up, &[node]].concat()).await.map(drop)
         })
         .await?;
-    ensure!(back < UP_LIMIT, "an order took {back:?} afterwards");
     let (balance, back) = (world.balance_strictly().await?, back.as_secs_f64());
     println!(
         "  RabbitMQ's container made anew: {} checkouts, an order confirmed {back:.1} s later; {balance}",
