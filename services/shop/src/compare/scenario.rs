@@ -62,7 +62,7 @@ pub(super) enum Breakage {
     Faults(Vec<(&'static str, Value)>),
     /// A service is stopped, and started again at the end.
     Down(&'static str),
-    /// A service is killed at the beginning, and started again at once.
+    /// A service is killed at the beginning, while it waits for a processor that takes its time, and started again at once.
     Killed(&'static str),
     /// So many times as many customers come.
     Crowd(u32),
@@ -92,6 +92,8 @@ impl Course {
 
 /// The latency of what is slow.
 const SLOW_MS: u64 = 2_000;
+/// The latency of the processor while payment is killed. With less, hardly a charge would be under way at that moment.
+pub(super) const KILLED_MS: u64 = 200;
 /// Checkouts per second where nothing else is said.
 const RATE: u32 = 20;
 /// Where slow and healthy are compared: more of them, since a p99 needs many.

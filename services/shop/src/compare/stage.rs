@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use contracts::Timestamp;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     customer::{Outcome, Sample},
     load::Customers,
-    scenario::{Breakage, Course, Group, Scenario, Style},
+    scenario::{Breakage, Course, Group, KILLED_MS, Scenario, Style},
     system::System,
     world::World,
 };
@@ -225,6 +226,8 @@ impl Stage {
             }
             Breakage::Down(service) => self.system.stop_service(service).await,
             Breakage::Killed(service) => {
+                self.world.disturb("processor", &json!({"latency_ms": KILLED_MS})).await?;
+                sleep(Duration::from_millis(2 * KILLED_MS)).await; // by now, charges that take so long are under way
                 let now = Instant::now();
                 self.system.kill(service)?;
                 return Ok(now);
@@ -237,8 +240,8 @@ impl Stage {
     /// Mends what [`disturb`](Self::disturb) broke.
     async fn mend(&mut self, course: &Course, customers: &Customers) -> anyhow::Result<()> {
         match &course.breakage {
-            Breakage::None | Breakage::Killed(_) => {}
-            Breakage::Faults(_) => self.world.heal().await?,
+            Breakage::None => {}
+            Breakage::Faults(_) | Breakage::Killed(_) => self.world.heal().await?,
             Breakage::Down(service) => self.system.start_service(service)?,
             Breakage::Crowd(_) => customers.come(course.rate),
         }

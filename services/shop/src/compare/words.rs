@@ -36,7 +36,7 @@ pub(super) fn done(result: &Compared) -> String {
         Scenario::EmailDown => "The email service is stopped, and started again",
         Scenario::InventoryDown => "The inventory service is stopped, and started again",
         Scenario::PaymentKilled => {
-            "The payment service is killed (SIGKILL) among the checkouts, and started again at once"
+            "The card processor takes 200 ms for each charge, and the payment service is killed (SIGKILL) among them, and started again at once"
         }
         Scenario::Spike => "Ten times as many customers come as before",
         Scenario::Errors => {
