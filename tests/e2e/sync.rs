@@ -122,7 +122,10 @@ async fn what_fails_is_named_and_undone(setup: Setup) {
     let (status, problem) = by_calls(&system, &checkout("mug-blue", 1)).await;
     assert_eq!((status.as_u16(), &problem["callee"]), (502, &json!("inventory")), "{problem}");
     assert_eq!((&problem["undone"], &problem["needs_attention"]), (&json!([]), &json!([])));
-    system.settled(&order_of(&problem)).await;
+    let order = system.settled(&order_of(&problem)).await;
+    assert_eq!((&order["payment"], &order["stock"]), (&json!("voided"), &json!("released")));
+    let mut facts = order["timeline"].as_array().unwrap().iter();
+    assert!(facts.all(|fact| fact["service"] == "order"), "nobody else said anything: {order}");
     assert_eq!(system.saga(&["list", "--parked"]).await, json!([]));
 }
 

@@ -40,7 +40,8 @@ pub(crate) enum Failed {
     NoAnswer {
         /// The service.
         callee: &'static str,
-        /// Whether it was asked, and so may have done it. Without a connection it wasn't.
+        /// Whether it was asked, and so may have done it. It was not when a connection was refused, or its name not found; where
+        /// connecting takes too long, that isn't known, and counts as asked.
         asked: bool,
         /// Whether the time was over.
         late: bool,

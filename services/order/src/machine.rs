@@ -44,7 +44,7 @@ pub enum Stock {
     Reserved,
     /// Something was missing: nothing is put aside, nothing will be.
     Rejected,
-    /// Nothing is put aside any more, nothing will be.
+    /// Nothing is put aside, any more or ever, and nothing will be.
     Released,
 }
 

@@ -27,7 +27,8 @@ impl Client {
         let base = Url::parse(base).with_context(|| format!("{base:?} is no URL"))?;
         let http = reqwest::Client::builder()
             .timeout(timeout)
-            .connect_timeout(timeout)
+            // Whoever was called is the one who answers: else a failure to connect would not mean that nobody was asked.
+            .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(64)
             .tcp_nodelay(true)
             .no_proxy()

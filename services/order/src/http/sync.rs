@@ -56,6 +56,15 @@ impl Outcome {
         self.facts.push((fact, None));
     }
 
+    /// What a failure tells: who refused has said so, and who was not asked has done nothing.
+    fn learn(&mut self, failure: &Failed, teller: &'static str, refused: Fact, unasked: Fact) {
+        match failure {
+            Failed::Refused { .. } => self.heard(teller, refused),
+            Failed::NoAnswer { asked: false, .. } => self.know(unasked),
+            Failed::NoAnswer { .. } => {}
+        }
+    }
+
     fn knows(&self, what: impl Fn(Fact) -> bool) -> bool {
         self.facts.iter().any(|(fact, _)| what(*fact))
     }
@@ -120,15 +129,8 @@ impl Conducted {
         match callees.reserve(order).await {
             Ok(reserved) => outcome.heard("inventory", Fact::Stock(reserved)),
             Err(failure) => {
-                match failure {
-                    Failed::Refused { .. } => {
-                        outcome.heard("inventory", Fact::Stock(Stock::Rejected));
-                    }
-                    Failed::NoAnswer { asked: false, .. } => {
-                        outcome.know(Fact::Stock(Stock::Released));
-                    }
-                    Failed::NoAnswer { .. } => {}
-                }
+                let (refused, unasked) = (Stock::Rejected, Stock::Released);
+                outcome.learn(&failure, "inventory", Fact::Stock(refused), Fact::Stock(unasked));
                 // Nobody was asked for money, and nobody will be.
                 outcome.know(Fact::Payment(Payment::Voided));
                 return self.undo(outcome, failure).await;
@@ -137,15 +139,8 @@ impl Conducted {
         match callees.charge(order, card_token).await {
             Ok(taken) => outcome.heard("payment", Fact::Payment(taken)),
             Err(failure) => {
-                match failure {
-                    Failed::Refused { .. } => {
-                        outcome.heard("payment", Fact::Payment(Payment::Declined));
-                    }
-                    Failed::NoAnswer { asked: false, .. } => {
-                        outcome.know(Fact::Payment(Payment::Voided));
-                    }
-                    Failed::NoAnswer { .. } => {}
-                }
+                let (refused, unasked) = (Payment::Declined, Payment::Voided);
+                outcome.learn(&failure, "payment", Fact::Payment(refused), Fact::Payment(unasked));
                 return self.undo(outcome, failure).await;
             }
         }

@@ -151,6 +151,26 @@ fn what_was_never_asked_for_need_not_be_undone() {
     assert_eq!(cancelled.state.payment, Payment::Voided);
 }
 
+#[test]
+fn a_checkout_by_calls_that_asked_nobody_leaves_nothing_open() {
+    let unasked = [
+        Fact::Stock(Stock::Released),
+        Fact::Payment(Payment::Voided),
+        Fact::CallFailed(Cancellation::NoAnswer),
+    ];
+    // The deadline may have been faster than whoever writes that down.
+    for before in [None, Some(Fact::DeadlinePassed)] {
+        let mut state = State::placed(Coordination::Sync);
+        let mut decided = 0;
+        for fact in before.into_iter().chain(unasked) {
+            let after = state.take(fact).unwrap();
+            (state, decided) = (after.state, decided + usize::from(after.decided.is_some()));
+        }
+        assert!(state.is_settled() && state.open().next().is_none(), "{state:?}");
+        assert_eq!(decided, 1, "{state:?}");
+    }
+}
+
 /// What payment and inventory do for an order that is placed, and for one that is cancelled: the facts of one whole story, of
 /// which the later ones exist only once the order was cancelled.
 #[derive(Debug, Clone)]

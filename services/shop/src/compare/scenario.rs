@@ -86,7 +86,7 @@ pub(super) struct Course {
 impl Course {
     /// Whether it stays broken until the last checkout that counts is answered, so that none of those meets what is mended.
     pub(super) const fn lingers(&self) -> bool {
-        matches!(self.breakage, Breakage::Faults(_) | Breakage::Down(_))
+        matches!(self.breakage, Breakage::Faults(_) | Breakage::Down(_) | Breakage::Killed(_))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is seen in each scenario and why, with the figures of the run. A sentence says only what the run has shown: where it can
 //! come out otherwise, there is another sentence.
 
-mod common;
 mod numbers;
+mod sentences;
 
 use numbers::{factor_in_words, of, p50, ratio, settled, share, slowest, things, time};
 
@@ -189,9 +189,9 @@ impl Seen<'_> {
         );
         if self.sync.needs_person > 0 {
             text += &format!(
-                " With calls even the refusal was not clean: whether a reservation that was not answered was made nobody could say, and the \
-                 one to release it was away, so {} were left to a person.",
-                things(self.sync.needs_person, "order", "orders")
+                " With calls, {} under way when inventory went away and left to a person: nobody answered whether goods were put aside, put \
+                 back or taken off.",
+                things(self.sync.needs_person, "order was", "orders were")
             );
         }
         text
@@ -206,7 +206,7 @@ impl Seen<'_> {
             time(slowest(self.choreography)),
             time(slowest(self.orchestration))
         );
-        if self.sync.refused > 0 && self.sync.needs_person > 0 {
+        if self.sync.needs_person > 0 {
             text += &format!(
                 " With calls, whoever called payment at that moment learned nothing of what became of the charge, and the call to undo it met \
                  the same dead process: {} left to a person.",

@@ -162,14 +162,15 @@ async fn a_deleted_queue_is_declared_again() {
             channel.queue_delete("payment".into(), options).await.unwrap();
         };
         tokio::join!(publishing, deleting);
+        let deadline = Instant::now() + ARRIVAL * 2;
         if round == 0 {
             while consumer.is_connected() {
+                assert!(Instant::now() < deadline, "it doesn't see that its queue is gone");
                 sleep(Duration::from_millis(10)).await;
             }
             ack(&mut consumer, std::mem::take(&mut stale)).await;
         }
         // A consumer that missed its queue's end would stay silent.
-        let deadline = Instant::now() + ARRIVAL * 2;
         let mark = format!("after {round}");
         loop {
             assert!(Instant::now() < deadline, "silent after round {round}");

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use testkit::shop::{new_key, plain};
+use tokio::time::sleep;
 
 use crate::{
     docker::docker,
@@ -38,12 +39,13 @@ pub(crate) async fn a_person_looks_after_one(world: &mut World) -> Result<()> {
 
 /// An order whose charge was under way when payment died; its id.
 async fn left_to_a_person(world: &World) -> Result<String> {
-    world.shop.fault("processor", json!({"latency_ms": 5000})).await;
+    world.shop.fault("processor", json!({"latency_ms": 10_000})).await;
     let mut db = PgConnection::connect(&world.database_url("payment", "payment").await?).await?;
     let mut payments = async || -> Result<i64> {
         Ok(sqlx::query_scalar("SELECT count(*) FROM payments").fetch_one(&mut db).await?)
     };
     let before = payments().await?;
+    let payment = world.stack.container("payment").await?;
     let asking = tokio::spawn({
         let url = format!("{}/checkout?style=sync", world.shop.url("order"));
         let request = world.shop.http().post(url).header("idempotency-key", new_key());
@@ -52,8 +54,8 @@ async fn left_to_a_person(world: &World) -> Result<String> {
     let began = Instant::now();
     while payments().await? == before {
         ensure!(began.elapsed() < CHARGING, "no charge is under way");
+        sleep(Duration::from_millis(20)).await;
     }
-    let payment = world.stack.container("payment").await?;
     // A kill by Docker's own command is somebody's wish: it stays dead.
     docker(&["kill", payment.id()]).await?;
     let problem: Value = asking.await??.json().await?;

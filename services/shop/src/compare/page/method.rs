@@ -34,7 +34,7 @@ broken until all that count are answered. The plots show all of them.</li>
 with them but payment, which gives money back. Then the order service is asked for every order, the card processor for every charge, the mail
 server for every mail, and the broker for dead letters.</li>
 <li>Failed messages are tried again after {delays}, and email may send 256 mails at a time, so that a run doesn't take an afternoon. A call may
-take 5 s.</li>
+take 15 s.</li>
 <li>A checkout by calls sends one mail, the receipt. The other styles send two: who answers before all is done says so first.</li>
 </ul>
 <h3>The columns</h3>
