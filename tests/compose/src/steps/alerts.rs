@@ -143,8 +143,7 @@ async fn cleared(world: &mut World, letters: &[Value], poison: &str, order: &str
     until(world, "the alert resolves in Alertmanager", async |world| Ok(!notified(world).await?))
         .await?;
     println!("  replayed and purged: resolved after {:.0} s", purged.elapsed().as_secs_f64());
-    // By now Prometheus has watched for longer than any of them takes.
-    until(world, "no alert fires", async |world| Ok(all_firing(world).await?.is_empty())).await?;
+    until(world, "nothing is alarming", async |world| Ok(alerts(world).await?.is_empty())).await?;
     println!("    {}", world.balance_strictly().await?);
     Ok(())
 }
@@ -178,15 +177,15 @@ async fn until(
 
 /// Whether the alert fires in Prometheus.
 async fn firing(world: &World) -> Result<bool> {
-    Ok(all_firing(world).await?.iter().any(is_ours))
+    let alerts = alerts(world).await?;
+    Ok(alerts.iter().any(|alert| is_ours(alert) && alert["state"] == "firing"))
 }
 
-/// Every alert that fires in Prometheus.
-async fn all_firing(world: &World) -> Result<Vec<Value>> {
+/// Every alert that fires in Prometheus, or will if its reason stays.
+async fn alerts(world: &World) -> Result<Vec<Value>> {
     let address = world.address("prometheus", 9090).await?;
     let mut answer = get(world, &format!("http://{address}/api/v1/alerts")).await?;
-    let Value::Array(mut alerts) = answer["data"]["alerts"].take() else { bail!("{answer}") };
-    alerts.retain(|alert| alert["state"] == "firing");
+    let Value::Array(alerts) = answer["data"]["alerts"].take() else { bail!("{answer}") };
     Ok(alerts)
 }
 
