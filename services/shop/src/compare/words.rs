@@ -9,7 +9,7 @@ use numbers::{factor_in_words, of, p50, ratio, settled, share, slowest, things, 
 use super::{
     audit::LIMIT,
     figures::{Compared, Figures},
-    scenario::{Scenario, Style},
+    scenario::{KILLED_MS, Scenario, Style},
     table::healthy,
 };
 
@@ -29,15 +29,16 @@ struct Seen<'r> {
 pub(super) fn done(result: &Compared) -> String {
     let (seconds, rate) = (result.seconds, result.rate);
     let checkouts = result.styles.first().map_or(0, |figures| figures.checkouts);
+    let killed = format!(
+        "The card processor takes {KILLED_MS} ms for each charge, and the payment service is killed (SIGKILL) among them, and started again at once"
+    );
     let what = match result.scenario {
         Scenario::Healthy => "Nothing is broken",
         Scenario::SlowMail => "The mail server takes two seconds for each mail",
         Scenario::SlowProcessor => "The card processor takes two seconds for each charge",
         Scenario::EmailDown => "The email service is stopped, and started again",
         Scenario::InventoryDown => "The inventory service is stopped, and started again",
-        Scenario::PaymentKilled => {
-            "The card processor takes 200 ms for each charge, and the payment service is killed (SIGKILL) among them, and started again at once"
-        }
+        Scenario::PaymentKilled => &killed,
         Scenario::Spike => "Ten times as many customers come as before",
         Scenario::Errors => {
             "Of the charges and the mails, one in twenty fails: the processor answers 500, the mail server 451"
