@@ -342,7 +342,7 @@ impl Drop for System {
                 let log = std::fs::read_to_string(self.folder.join(format!("{name}.log")));
                 let log = log.unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
-                let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+                let tail = lines[lines.len().saturating_sub(8)..].join("\n");
                 eprintln!("--- the end of {name}'s log\n{tail}");
             }
         }

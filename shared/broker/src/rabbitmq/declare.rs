@@ -26,23 +26,44 @@ pub(super) fn name(text: &str) -> Result<ShortString> {
 }
 
 /// Declares a plan; what exists already stays as it is.
+///
+/// Whatever RabbitMQ refuses about the history is said and no more: the shop works without it. It can be down for good: see "The history is
+/// down" in docs/operations.md.
 pub(super) async fn declare(connection: &Connection, plan: &Plan) -> Result<()> {
     let declaring = async {
         let channel = connection.create_channel().await?;
         for exchange in &plan.exchanges {
             declare_exchange(&channel, exchange).await?;
         }
-        for queue in &plan.queues {
-            declare_queue(&channel, queue).await?;
+        declare_queues(&channel, plan, |queue| !queue.is_stream()).await?;
+        // A channel of its own, since a refusal closes it.
+        let channel = connection.create_channel().await?;
+        match declare_queues(&channel, plan, Queue::is_stream).await {
+            Err(Error::Refused(reason)) => {
+                tracing::error!(reason, "RabbitMQ refuses the history: no event is kept");
+                Ok(())
+            }
+            declared => declared,
         }
-        for binding in &plan.bindings {
-            bind(&channel, binding).await?;
-        }
-        Ok(())
     };
     timeout(DECLARE_TIMEOUT, declaring).await.unwrap_or_else(|_| {
         Err(Error::Unavailable(format!("declaring took longer than {DECLARE_TIMEOUT:?}")))
     })
+}
+
+/// Declares some queues of a plan, and what they are bound to.
+async fn declare_queues(
+    channel: &Channel,
+    plan: &Plan,
+    these: impl Fn(&Queue) -> bool,
+) -> Result<()> {
+    for queue in plan.queues.iter().filter(|queue| these(queue)) {
+        declare_queue(channel, queue).await?;
+        for binding in plan.bindings.iter().filter(|binding| binding.queue == queue.name) {
+            bind(channel, binding).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the exchanges and queues of a plan exist.

@@ -42,7 +42,7 @@ pub(crate) async fn a_command_goes_to_its_owner_alone(fixture: &Fixture) {
 }
 
 /// The topology with a history, and with the later subscriber or without.
-fn remembering(later: bool) -> Topology {
+pub(crate) fn remembering(later: bool) -> Topology {
     let mut topology = Topology { history: true, ..topology() };
     if later {
         topology.subscriptions.push(LATER);

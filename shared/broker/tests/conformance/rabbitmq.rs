@@ -6,10 +6,11 @@ use std::{
 };
 
 use broker::{Broker, Depth, Error, Outcome, Selection, Verdict};
+use contracts::Timestamp;
 use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::*;
+use crate::{fixture::*, history::remembering};
 
 /// Publishes as the outbox's relay does: again and again what isn't confirmed.
 async fn relay(broker: Broker, from: usize, to: usize) {
@@ -162,6 +163,32 @@ async fn a_deleted_queue_is_declared_again() {
         assert_eq!(drain(&mut consumer, 1).await, [b"after"]);
     })
     .await;
+}
+
+/// As after a crash right after the history was declared for the first time: RabbitMQ has forgotten what runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_is_down_stops_nobody() {
+    let Some(server) = testkit::own_rabbitmq().await else { return };
+    let broker = Broker::open(&server.url, remembering(true)).await.unwrap();
+    let mut consumer = broker.consume("payment", 10);
+    publish(&broker, &orders(1)).await;
+    assert_eq!(drain(&mut consumer, 1).await.len(), 1);
+    let forget = "#{names := #{directory_rev := Names}} = ra_system:fetch(coordination), \
+                  ok = dets:delete(Names, rabbit_stream_coordinator).";
+    server.ctl(&["eval", forget]).await;
+    server.kill().await;
+    server.start().await;
+
+    let deadline = Instant::now() + ARRIVAL;
+    while !consumer.is_connected() {
+        assert!(Instant::now() < deadline, "the consumer is not back");
+        sleep(Duration::from_millis(10)).await;
+    }
+    publish(&broker, &orders(1)).await;
+    assert_eq!(drain(&mut consumer, 1).await.len(), 1);
+    let recalled = broker.recall("later", Timestamp::now()).await;
+    let Err(Error::Refused(reason)) = recalled else { panic!("{recalled:?}") };
+    assert!(reason.contains("shop.history"), "{reason}");
 }
 
 /// On a server of its own: RabbitMQ, when a queue that dead-letters at least once is deleted at the moment in which it starts,
