@@ -6,8 +6,8 @@
 # Not at boot, as RabbitMQ could by itself: it may fail to start when they name a stream that it has already (rabbitmq-server
 # issue 14772). And not before the whole cluster is there: queues get their members, and the history its copies, from the
 # nodes that run; and what coordinates streams, begun on one node alone, may be begun a second time by another that joins.
-# Afterwards it has this node's tables written: RabbitMQ itself writes the names of new queues' Raft members half a second
-# later, and after a crash before that the history is down for good.
+# Afterwards it has this node's tables written: RabbitMQ itself leaves the names of new queues' Raft members in memory for
+# half a second or more, and after a crash before that the history is down for good.
 #
 # The first file takes the passwords away and the second gives them: who comes in between is refused, and tries again.
 set -u

@@ -145,10 +145,12 @@ impl TestRabbitMq {
         servers(&["restart"], &self.folder).await;
     }
 
-    /// Ends it as a crash would; but what was declared is on its disk. RabbitMQ writes the names of new queues' Raft members half a
-    /// second later, and after a crash before that such a queue begins anew, and a stream is down for good.
+    /// Ends it as a crash would; but the names of its queues' Raft members are on the disk. RabbitMQ leaves those of new queues in memory
+    /// for half a second or more, and after a crash before that such a queue begins anew, and a stream is down for good.
     pub async fn kill(&self) {
-        self.ctl(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
+        let write = "[ok = dets:sync(Names) || System <- [quorum_queues, coordination], \
+                     #{names := #{directory_rev := Names}} <- [ra_system:fetch(System)]].";
+        self.ctl(&["eval", write]).await;
         servers(&["kill"], &self.folder).await;
     }
 

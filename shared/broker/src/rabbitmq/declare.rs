@@ -26,44 +26,31 @@ pub(super) fn name(text: &str) -> Result<ShortString> {
 }
 
 /// Declares a plan; what exists already stays as it is.
-///
-/// Whatever RabbitMQ refuses about the history is said and no more: the shop works without it. It can be down for good: see "The history is
-/// down" in docs/operations.md.
 pub(super) async fn declare(connection: &Connection, plan: &Plan) -> Result<()> {
     let declaring = async {
         let channel = connection.create_channel().await?;
         for exchange in &plan.exchanges {
             declare_exchange(&channel, exchange).await?;
         }
-        declare_queues(&channel, plan, |queue| !queue.is_stream()).await?;
-        // A channel of its own, since a refusal closes it.
-        let channel = connection.create_channel().await?;
-        match declare_queues(&channel, plan, Queue::is_stream).await {
-            Err(Error::Refused(reason)) => {
-                tracing::error!(reason, "RabbitMQ refuses the history: no event is kept");
-                Ok(())
+        for queue in &plan.queues {
+            let (name, options) = (name(&queue.name)?, QueueDeclareOptions::durable());
+            // A refusal closes the channel, and that of the history must cost only the history.
+            let channel =
+                if queue.is_stream() { &connection.create_channel().await? } else { &channel };
+            match channel.queue_declare(name, options, arguments(queue)).await {
+                Ok(_) => bind_queue(channel, queue, &plan.bindings).await?,
+                // RabbitMQ has forgotten it: "The history is down" in docs/operations.md. The shop works without it.
+                Err(error) if queue.is_stream() && refusal(&error) == Some(404) => {
+                    tracing::error!(%error, "RabbitMQ has lost the history: no event is kept");
+                }
+                Err(error) => return Err(error.into()),
             }
-            declared => declared,
         }
+        Ok(())
     };
     timeout(DECLARE_TIMEOUT, declaring).await.unwrap_or_else(|_| {
         Err(Error::Unavailable(format!("declaring took longer than {DECLARE_TIMEOUT:?}")))
     })
-}
-
-/// Declares some queues of a plan, and what they are bound to.
-async fn declare_queues(
-    channel: &Channel,
-    plan: &Plan,
-    these: impl Fn(&Queue) -> bool,
-) -> Result<()> {
-    for queue in plan.queues.iter().filter(|queue| these(queue)) {
-        declare_queue(channel, queue).await?;
-        for binding in plan.bindings.iter().filter(|binding| binding.queue == queue.name) {
-            bind(channel, binding).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Checks that the exchanges and queues of a plan exist.
@@ -139,7 +126,7 @@ async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<()> 
     Ok(())
 }
 
-async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<()> {
+fn arguments(queue: &Queue) -> FieldTable {
     let mut arguments = FieldTable::default();
     for (key, argument) in &queue.arguments {
         let value = match argument {
@@ -148,13 +135,15 @@ async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<()> {
         };
         arguments.insert((*key).into(), value);
     }
-    channel.queue_declare(name(&queue.name)?, QueueDeclareOptions::durable(), arguments).await?;
-    Ok(())
+    arguments
 }
 
-async fn bind(channel: &Channel, binding: &Binding) -> Result<()> {
-    let (queue, exchange) = (name(&binding.queue)?, name(&binding.exchange)?);
-    let (key, options) = (name(&binding.routing_key)?, QueueBindOptions::default());
-    channel.queue_bind(queue, exchange, key, options, FieldTable::default()).await?;
+/// Makes those of the bindings that lead to a queue.
+async fn bind_queue(channel: &Channel, queue: &Queue, bindings: &[Binding]) -> Result<()> {
+    for binding in bindings.iter().filter(|binding| binding.queue == queue.name) {
+        let (queue, exchange) = (name(&binding.queue)?, name(&binding.exchange)?);
+        let (key, options) = (name(&binding.routing_key)?, QueueBindOptions::default());
+        channel.queue_bind(queue, exchange, key, options, FieldTable::default()).await?;
+    }
     Ok(())
 }
