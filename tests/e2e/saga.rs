@@ -13,10 +13,10 @@ on_both! {
     a_person_can_declare_it_dealt_with,
 }
 
-/// Sagas that lose patience quickly.
+/// Sagas that lose patience quickly, but not with a busy machine.
 fn impatient(setup: Setup) -> Plan {
     Plan::new(setup.orchestrated())
-        .env("order", "STEP_TIMEOUT", "1s")
+        .env("order", "STEP_TIMEOUT", "4s")
         .env("order", "COMPENSATION_RETRY", "200ms")
         .env("order", "COMPENSATION_RETRY_MAX", "500ms")
 }

@@ -287,6 +287,14 @@ impl System {
         .await;
     }
 
+    /// Waits until the broker delivers to a service.
+    pub(crate) async fn consuming(&self, name: &str) {
+        eventually(&format!("the broker delivers to {name}"), || async {
+            (self.metric(name, "shop_consumer_connected", "").await? == 1.0).then_some(())
+        })
+        .await;
+    }
+
     /// Checks that every process still runs: they are started by tests only, never anew by themselves.
     pub(crate) fn all_run(&mut self) {
         for (name, process) in &mut self.processes {

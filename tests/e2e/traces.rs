@@ -130,10 +130,11 @@ fn root(spans: &[Span]) -> &Span {
 
 async fn a_refund_is_in_the_orders_trace(setup: Setup) {
     let collector = Collector::start().await;
-    let mut system = traced(setup, &collector.endpoint).start().await;
+    let plan = traced(setup, &collector.endpoint).env("payment", "PROCESSOR_TIMEOUT", "30s");
+    let mut system = plan.start().await;
     let customer = Customer::new();
     // The processor has the charge for a while before it decides, and so the reversal too: it comes after the charge.
-    system.fault("processor", json!({"latency_ms": 2000})).await;
+    system.fault("processor", json!({"latency_ms": 6000})).await;
     let order = system.place(&customer.checkout()).await.id;
     let payments = system.database("payment").await;
     eventually("the charge is under way", || async {

@@ -46,7 +46,7 @@ pub struct Config {
     pub email: String,
 
     /// How long each call of an order that is made by calls may take: longer than those who are called wait in turn for the card
-    /// processor and the mail server.
+    /// processor, for a refund (2 s at payment) and for the mail server.
     #[arg(long, env = "CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "15s")]
     pub call_timeout: Duration,
 

@@ -22,17 +22,18 @@ async fn a_collector_that_is_away_costs_only_the_spans(setup: Setup) {
     for service in ["order", "email"] {
         plan = plan.env(service, "OTEL_EXPORTER_OTLP_ENDPOINT", &silent);
     }
-    let mut system = plan.start().await;
+    // Whoever waited for the collector would wait long.
+    let mut system = plan.env("all", "OTEL_EXPORTER_OTLP_TIMEOUT", "60000").start().await;
     let stock = system.stock("mug-blue").await;
     let started = Instant::now();
     let order = system.place(&checkout("mug-blue", 1)).await;
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "the checkout took {took:?}");
+    assert!(took < Duration::from_secs(10), "the checkout took {took:?}");
     all_is_done(&system, &order.id, stock).await;
     let started = Instant::now();
     system.stop().await;
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(5), "stopping took {took:?}");
+    assert!(took < Duration::from_secs(20), "stopping took {took:?}");
     for name in SERVICES {
         let log = system.log(name);
         let complaints: Vec<&str> =

@@ -154,17 +154,17 @@ async fn mails_that_wait_for_a_slow_server_keep_their_claims() {
     for database in databases().await {
         let (server, queue) = (MailServer::start().await, Queue::new().await);
         server.misbehave(json!({ "latency_ms": 200 })).await;
-        // The last mail waits for 1.4 s, a claim lasts 1 s.
-        let flags = ["--smtp-connections", "1", "--smtp-timeout", "500ms"];
+        // The last mail waits for 4.6 s, a claim lasts 4 s.
+        let flags = ["--smtp-connections", "1", "--smtp-timeout", "2s"];
         let email = Email::start(&database, &queue, &server.smtp, &flags).await;
-        let orders: Vec<_> = (0..8).map(|_| placed()).collect();
+        let orders: Vec<_> = (0..24).map(|_| placed()).collect();
         let messages: Vec<_> = orders.iter().map(|order| message(order).1).collect();
         queue.publish(&messages).await;
         for order in &orders {
             let mail = email.becomes(order.order_id, "acknowledgement", "sent").await;
             assert_eq!(mail["attempts"], 1, "{mail}");
         }
-        assert_eq!(server.mails().await.len(), 8);
+        assert_eq!(server.mails().await.len(), 24);
         email.stop().await;
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// Enough attempts for a mail server that is away for a while.
 const PATIENT: &[&str] = &[
     "--retry-delays",
-    "100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms",
+    "100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,100ms,1s,2s,5s",
 ];
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::world::{RETRY_DELAYS, World, cancelled, databases, money, placed, until};
 
 /// Further attempts, for a machine so slow that the first are over before the test has mended what was broken.
-const FURTHER: &str = "--retry-delays=1s,5s,10s";
+pub(crate) const FURTHER: &str = "--retry-delays=1s,5s,10s";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_asked_for_again_with_the_same_key() {

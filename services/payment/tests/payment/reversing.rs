@@ -3,7 +3,10 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::world::{World, cancelled, databases, placed, until};
+use crate::{
+    failing::FURTHER,
+    world::{World, cancelled, databases, placed, until},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_is_tried_until_the_processor_is_back() {
@@ -40,7 +43,7 @@ async fn a_refund_is_tried_until_the_processor_is_back() {
 async fn a_refund_whose_answer_is_lost_is_asked_about_again() {
     for database in databases().await {
         let world = World::new(database).await;
-        let payment = world.start(&["--processor-timeout=200ms"]).await;
+        let payment = world.start(&["--processor-timeout=200ms", FURTHER]).await;
         let order = Uuid::now_v7();
         world.say(Uuid::now_v7(), &placed(order, "tok_visa")).await;
         world.hear(order, "taken.v1").await;

@@ -1,9 +1,11 @@
 //! `shop up` with everything that it starts.
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{Folder, PORTS, Up, assert_contains, free_ports, lives, run, send, text, until};
+use crate::world::{
+    Folder, PORTS, Up, assert_contains, client, free_ports, lives, run, send, text, until,
+};
 
 #[tokio::test]
 async fn a_killed_service_comes_back_and_ctrl_c_stops_all() {
@@ -73,13 +75,16 @@ async fn a_folder_has_one_shop_at_a_time() {
 
 #[tokio::test]
 async fn a_checkout_is_shown_to_its_end() {
-    let folder = Folder::new();
-    let up = Up::start(folder.path(), free_ports(), &[]).await;
+    let (folder, ports) = (Folder::new(), free_ports());
+    let up = Up::start(folder.path(), ports, &[]).await;
 
     let output = run(folder.path(), &["checkout", "--url", &up.url]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let facts = ["OrderPlaced", "PaymentTaken", "StockReserved", "OrderConfirmed", " ms"];
     assert_contains(text(&output.stdout), &facts);
+    // What is to be cancelled must not be confirmed before that.
+    let slowly = client().put(format!("http://127.0.0.1:{}/faults/processor", ports[4]));
+    slowly.json(&json!({"latency_ms": 1_000})).send().await.unwrap();
     for arguments in [&["--card", "tok_declined"][..], &["--cancel"], &["--sku", "vinyl-sold-out"]]
     {
         let (order, code) = up.checkout(arguments).await;

@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -92,9 +93,12 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
 /// Ports that nobody listens on. They lie below those that Linux gives to outgoing connections, so that none of these
 /// takes one before it is used.
 pub(crate) fn free_ports() -> [u16; 6] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let random = u16::try_from(Uuid::now_v7().as_u128() % 1_600).unwrap();
-        let first = 10_000 + random * 6;
+        // Each is given only once here; and test programs that run at the same time begin at different ones.
+        let next =
+            std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let first = 10_000 + u16::try_from(next % 1_600).unwrap() * 6;
         let ports: [u16; 6] = std::array::from_fn(|n| first + u16::try_from(n).unwrap());
         if ports.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
             return ports;
@@ -174,11 +178,14 @@ impl Up {
 
     /// The answer to `GET /orders/{id}`.
     pub(crate) async fn look(&self, order: &str) -> (u16, Value) {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let answer = client.get(format!("{}/orders/{order}", self.url)).send().await.unwrap();
+        let answer = client().get(format!("{}/orders/{order}", self.url)).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
 }
 
 pub(crate) fn send(pid: i32, signal: Signal) {

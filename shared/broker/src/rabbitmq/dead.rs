@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
     Channel,
     message::Delivery,
@@ -28,7 +28,7 @@ const CHUNK: usize = 1_000;
 
 /// Acks in a row at most, unless one stands for all: see above.
 const ACKS: usize = 30;
-/// When nothing has come for this long, somebody else has fetched the rest.
+/// When nothing has come for this long, it is looked at whether there is more.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A dead letter that is out of its queue for as long as its channel is open.
@@ -220,7 +220,14 @@ async fn hold(
         channel.basic_consume(dead.clone(), "".into(), options, FieldTable::default()).await?;
     let mut held = Vec::with_capacity(prefetch.into());
     while held.len() < prefetch.into() {
-        let Ok(Some(delivery)) = timeout(QUIET, consumer.next()).await else { break };
+        let next = match timeout(QUIET, consumer.next()).await {
+            Ok(next) => next,
+            // It is on its way, from a busy broker.
+            Err(_) if count(channel, dead).await? > 0 => continue,
+            // What was on its way has arrived before that answer. The rest, if there is one, somebody else has fetched.
+            Err(_) => consumer.next().now_or_never().flatten(),
+        };
+        let Some(delivery) = next else { break };
         let mut delivery = delivery?;
         let (routing_key, history) =
             message::origin_of_dead(&delivery.properties, &delivery.routing_key);

@@ -16,7 +16,7 @@ pub(crate) const ARRIVAL: Duration = Duration::from_secs(15);
 pub(crate) const QUIET: Duration = Duration::from_millis(400);
 /// The delays of the topology.
 pub(crate) const SOON: Duration = Duration::from_millis(300);
-pub(crate) const LATER: Duration = Duration::from_secs(2);
+pub(crate) const LATER: Duration = Duration::from_secs(6);
 
 const SUBSCRIPTIONS: &[Subscription] = &[
     Subscription::to("payment", &["order.placed", "order.cancelled"]).with_commands(),
@@ -183,6 +183,7 @@ pub(crate) fn failed(failures: u32, seconds: i64) -> History {
 
 /// Publishes messages and makes dead letters of them, in `payment`.
 pub(crate) async fn bury(broker: &Broker, messages: &[Message]) {
+    let before = broker.depth("payment").await.unwrap().dead;
     let mut consumer = broker.consume("payment", 100);
     publish(broker, messages).await;
     let taken = take(&mut consumer, messages.len()).await;
@@ -191,6 +192,10 @@ pub(crate) async fn bury(broker: &Broker, messages: &[Message]) {
         .enumerate()
         .map(|(n, delivery)| (delivery, Verdict::Dead { history: failed(3, n as i64) }));
     consumer.settle(dead.collect()).await;
+    // A consumer that goes while they are on their way would have them delivered again.
+    while broker.depth("payment").await.unwrap().dead < before + messages.len() as u64 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Lets the leases of the jobs table run out.

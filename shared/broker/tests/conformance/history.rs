@@ -93,6 +93,7 @@ pub(crate) async fn a_later_queue_is_filled_from_the_history(fixture: &Fixture) 
     assert_eq!(drain(&mut consumer, 1_202).await, bodies(&expected));
     // Nobody else hears anything again.
     assert_eq!(later.depth("email").await.unwrap().ready, 1_201);
+    drop(consumer);
     later.close().await;
     tidy(fixture).await;
 }

@@ -44,7 +44,7 @@ async fn what_is_missing_is_named_and_nothing_is_made() {
         let slower = Topology { retry_delays, ..topology() };
         let slower = Broker::open(&undeclaring(&fixture.url), slower).await.unwrap();
         let Err(Error::Refused(said)) = slower.declare().await else { panic!("all is there") };
-        names(&said, &["queue X.payment.retry.4000", "queue X.email.retry.4000"]);
+        names(&said, &["queue X.payment.retry.12000", "queue X.email.retry.12000"]);
         let lacking = format!("{namespace}.payment.dead");
         for queue in [&format!("{namespace}.email.dead"), &lacking] {
             let options = QueueDeleteOptions::default();
@@ -154,7 +154,7 @@ async fn a_node_that_is_away_or_frozen_costs_little_when_there_are_others() {
             let began = Instant::now();
             publish(&broker, &orders(1)).await;
             let took = began.elapsed();
-            assert!(took < Duration::from_secs(5), "connecting took {took:?} at start {start}");
+            assert!(took < Duration::from_secs(15), "connecting took {took:?} at start {start}");
             assert_eq!(broker.trouble(), None);
             broker.close().await;
         }

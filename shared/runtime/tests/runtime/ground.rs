@@ -8,6 +8,7 @@ use contracts::{Cancellation, Cause, Customer, Money, OrderCancelled, OrderId};
 use runtime::{CrashPoint, Failure, Handler, Metrics, Plumbing, Received, Relay, Subscriber};
 use store::{Db, Options, Tx};
 use testkit::TestDatabase;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 contracts::incoming! {
@@ -18,6 +19,20 @@ contracts::incoming! {
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/runtime/migrations");
 /// The queue that the tests read; `OrderCancelled` goes into two others too.
 pub(crate) const QUEUE: &str = "payment";
+
+/// A subscriber at work.
+pub(crate) struct Handling {
+    shutdown: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Handling {
+    /// Ends it: a subscriber that still ran would declare anew what is deleted after a test.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+}
 
 pub(crate) struct Ground {
     pub(crate) db: Db,
@@ -86,14 +101,14 @@ impl Ground {
         ids
     }
 
-    /// Handles the queue with a handler until the returned guard is dropped.
-    pub(crate) fn handle(&self, handler: impl Handler) -> tokio_util::sync::DropGuard {
+    /// Handles the queue with a handler until it is told to stop.
+    pub(crate) fn handle(&self, handler: impl Handler) -> Handling {
         let (db, broker) = (self.db.clone(), self.broker.clone());
         let subscriber =
             Subscriber::new(QUEUE, db, broker, self.metrics.clone(), &self.plumbing, handler);
         let shutdown = CancellationToken::new();
-        tokio::spawn(subscriber.run(shutdown.clone()));
-        shutdown.drop_guard()
+        let running = tokio::spawn(subscriber.run(shutdown.clone()));
+        Handling { shutdown, running }
     }
 
     /// Waits until so many attempts at messages have ended like this.

@@ -41,7 +41,7 @@ async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
     assert!(calls.lock().unwrap().values().all(|times| *times == 1), "{calls:?}");
     // Whether it comes after the first was applied or while that is being handled.
     ground.attempts("duplicate", 10).await;
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -54,7 +54,7 @@ async fn one_that_comes_again_while_it_fails_is_not_lost(ground: Ground) {
     let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
     let applied = ground.comes_to(1, 0).await;
     assert_eq!(applied, [(ids[0].to_string(), 2)]);
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -68,7 +68,7 @@ async fn one_bad_message_costs_only_itself(ground: Ground) {
     let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap();
     assert_eq!(dead[0].history.failures, 1);
     assert_eq!(dead[0].history.error.as_deref(), Some("a rule refuses it"));
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -79,7 +79,7 @@ async fn an_attempt_that_may_succeed_later_is_repeated(ground: Ground) {
     let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
     let applied: HashMap<String, i64> = ground.comes_to(2, 0).await.into_iter().collect();
     assert_eq!((applied[&ids[0].to_string()], applied[&ids[1].to_string()]), (3, 1));
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -91,7 +91,7 @@ async fn when_no_attempt_is_left_it_is_a_dead_letter(ground: Ground) {
     let calls = handler.calls.clone();
     let handling = ground.handle(handler);
     ground.comes_to(0, 1).await;
-    drop(handling);
+    handling.stop().await;
     assert_eq!(calls.lock().unwrap()[&ids[0]], 3, "the first attempt and one for each delay");
     let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap().remove(0);
     assert_eq!(dead.history.failures, 3);
@@ -103,7 +103,7 @@ async fn when_no_attempt_is_left_it_is_a_dead_letter(ground: Ground) {
     ground.broker.replay(QUEUE, &Selection::Ids(vec![dead.id])).await.unwrap();
     ground.comes_to(1, 0).await;
     assert_eq!(ground.db.receipt("/order", dead.id).await.unwrap(), Some((1, 1)));
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -113,7 +113,7 @@ async fn a_panic_is_one_messages_failure(ground: Ground) {
     let troubles = HashMap::from([(ids[1], Trouble::Panic), (ids[2], Trouble::PanicInApply)]);
     let handling = ground.handle(Recorder { troubles, ..Recorder::default() });
     ground.comes_to(2, 2).await;
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }
 
@@ -140,7 +140,7 @@ async fn what_cannot_be_read_is_a_dead_letter_at_once(ground: Ground) {
     ground.broker.publish(&batch).await;
     let handling = ground.handle(Recorder::default());
     ground.comes_to(1, 5).await;
-    drop(handling);
+    handling.stop().await;
     let dead = ground.broker.dead_letters(QUEUE, 10).await.unwrap();
     let reasons: Vec<&str> =
         dead.iter().map(|letter| letter.history.error.as_deref().unwrap()).collect();
@@ -162,6 +162,6 @@ async fn calls_run_side_by_side(ground: Ground) {
     let together = Some(Arc::new(tokio::sync::Barrier::new(16)));
     let handling = ground.handle(Recorder { together, ..Recorder::default() });
     ground.comes_to(16, 0).await;
-    drop(handling);
+    handling.stop().await;
     ground.clear().await;
 }

@@ -4,6 +4,8 @@
 mod database;
 mod delivery;
 
+use std::time::Duration;
+
 use store::{Db, Options};
 use testkit::TestDatabase;
 
@@ -11,7 +13,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/store/migrati
 
 /// A database of the test's own; it goes when the second part is dropped.
 async fn open(database: TestDatabase) -> (Db, TestDatabase) {
-    let db = Db::open(&database.url, Options::default()).await.unwrap();
+    // Many wait for each other here, and for the disk.
+    let options = Options { acquire_timeout: Duration::from_secs(60), ..Options::default() };
+    let db = Db::open(&database.url, options).await.unwrap();
     db.migrate(&MIGRATIONS, &MIGRATIONS).await.unwrap();
     (db, database)
 }
