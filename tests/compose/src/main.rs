@@ -35,7 +35,7 @@ struct Cli {
 type Step = for<'w> fn(&'w mut World) -> LocalBoxFuture<'w, Result<()>>;
 
 /// The steps after the first, in their order.
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 15] = [
     ("budget", |world| start::budget(world).boxed_local()),
     ("hardening", |world| start::hardening(world).boxed_local()),
     ("order", |world| order::of_the_readme(world).boxed_local()),
@@ -50,6 +50,7 @@ const STEPS: [(&str, Step); 14] = [
     ("cluster", |world| cluster::any_node_may_end(world).boxed_local()),
     ("sagas", |world| sagas::a_person_looks_after_one(world).boxed_local()),
     ("gone", |world| gone::nothing_is_left(world).boxed_local()),
+    ("khepri", |world| definitions::imported_into_khepri(world).boxed_local()),
 ];
 
 /// What came of the steps.

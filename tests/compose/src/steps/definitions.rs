@@ -2,10 +2,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use lapin::types::FieldTable;
+use testkit::wait::within;
 
 use crate::{
-    docker::ROOT,
+    docker::{ROOT, docker},
     rabbit::{connect, nodes},
+    stack::{Stack, UP_LIMIT},
     world::World,
 };
 
@@ -37,6 +39,30 @@ pub(crate) async fn loaded_again(world: &mut World) -> Result<()> {
     recreate(world, &[]).await?;
     connect(world, USER, &old).await?.close(200, "OK".into()).await?;
     Ok(())
+}
+
+/// Starts a new RabbitMQ that keeps its metadata in Khepri, as those from 4.2 on do, and has the definitions imported there.
+pub(crate) async fn imported_into_khepri(world: &mut World) -> Result<()> {
+    world.stack.down().await?;
+    let plain = ["run", "-d", "--no-deps", "rabbitmq", "docker-entrypoint.sh", "rabbitmq-server"];
+    let id = Stack::Single.compose(&plain).await?.trim().to_owned();
+    let tool = ["exec", &id, "gosu", "rabbitmq", "rabbitmqctl", "-q"];
+    within(UP_LIMIT, "RabbitMQ starts", || async {
+        docker(&[&tool[..], &["await_startup"]].concat()).await.ok()
+    })
+    .await;
+    docker(&[&tool[..], &["enable_feature_flag", "--opt-in", "khepri_db"]].concat()).await?;
+    docker(&["rm", "-f", &id]).await?;
+    // It is healthy only when everything was imported.
+    let up = ["up", "-d", "--wait", "--no-build", "--no-deps", "rabbitmq"];
+    Stack::Single.compose(&up).await?;
+    let ctl = ["exec", "-T", "rabbitmq", "gosu", "rabbitmq", "rabbitmqctl", "-q"];
+    let flags = Stack::Single.compose(&[&ctl[..], &["list_feature_flags"]].concat()).await?;
+    ensure!(flags.contains("khepri_db\tenabled"), "it doesn't use Khepri: {flags}");
+    let permitted =
+        Stack::Single.compose(&[&ctl[..], &["list_topic_permissions"]].concat()).await?;
+    ensure!(permitted.contains(r"order\.placed"), "{permitted}");
+    Stack::Single.down().await
 }
 
 async fn keeps_events(world: &World) -> Result<bool> {
