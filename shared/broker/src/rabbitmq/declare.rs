@@ -39,7 +39,7 @@ pub(super) async fn declare(connection: &Connection, plan: &Plan) -> Result<()> 
                 if queue.is_stream() { &connection.create_channel().await? } else { &channel };
             match channel.queue_declare(name, options, arguments(queue)).await {
                 Ok(_) => bind_queue(channel, queue, &plan.bindings).await?,
-                // RabbitMQ has forgotten it: "The history is down" in docs/operations.md. The shop works without it.
+                // RabbitMQ has forgotten it: "The history is down" in docs/operations.md. Orders go on without it.
                 Err(error) if queue.is_stream() && refusal(&error) == Some(404) => {
                     tracing::error!(%error, "RabbitMQ has lost the history: no event is kept");
                 }
