@@ -9,7 +9,7 @@
 # Afterwards it has this node's tables written: RabbitMQ itself leaves the names of new queues' Raft members in memory for
 # half a second or more, and after a crash before that the history is down for good.
 #
-# The first file takes the passwords away and the second gives them: who comes in between is refused, and tries again.
+# The definitions take the passwords away and a file of its own gives them: who comes in between is refused, and tries again.
 set -u
 nodes=$1
 imported=/tmp/imported # the health check waits for it
@@ -18,15 +18,14 @@ tool() { gosu rabbitmq rabbitmqctl -q "$@"; }
 
 listens() { (exec 3<>/dev/tcp/127.0.0.1/5672) 2>/dev/null; }
 
-# All, whatever comes of the others: without the passwords nobody could log in. The exchanges come before the permissions for
-# their topics: RabbitMQ with Khepri, the default from 4.2 on, can't make an exchange that something is permitted for already,
-# and may import in the wrong order (rabbitmq-server pull request 14407).
+# Before 4.1.4 RabbitMQ with Khepri can't make an exchange for which a topic permission is there (its issue 14409). So the
+# definitions come without those first, and whole only then. The passwords come whatever becomes of that: without them
+# nobody could log in.
 import_files() {
-  local file failed=0 first=/tmp/without-topic-permissions.json
-  sed '/"topic_permissions": \[/,/^  \],/d' /etc/shop/definitions/10-definitions.json >"$first"
-  for file in "$first" /etc/shop/definitions/*; do
-    tool import_definitions "$file" || failed=1
-  done
+  local failed=0 all=/etc/shop/definitions/10-definitions.json first=/tmp/without-topic-permissions.json
+  sed '/"topic_permissions": \[/,/^  \],/d' "$all" >"$first"
+  tool import_definitions "$first" && tool import_definitions "$all" || failed=1
+  tool import_definitions /etc/shop/definitions/20-passwords.json || failed=1
   return "$failed"
 }
 

@@ -13,6 +13,7 @@ use crate::terminal::say;
 deploy/rabbitmq/definitions.json is what this prints.
 
 Load it into a RabbitMQ that runs: `rabbitmqctl import_definitions FILE`.
+Before 4.1.4, if it uses Khepri, first without `topic_permissions`: see deploy/rabbitmq/define.sh.
 Nobody can log in before a password is set: `rabbitmqctl change_password USER PASSWORD`.
 The services' broker URLs then end in ?declare=false.")]
 pub(crate) struct Args {

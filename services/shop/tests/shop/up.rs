@@ -84,7 +84,8 @@ async fn a_checkout_is_shown_to_its_end() {
     assert_contains(text(&output.stdout), &facts);
     // What is to be cancelled must not be confirmed before that.
     let slowly = client().put(format!("http://127.0.0.1:{}/faults/processor", ports[4]));
-    slowly.json(&json!({"latency_ms": 1_000})).send().await.unwrap();
+    let answer = slowly.json(&json!({"latency_ms": 3_000})).send().await.unwrap();
+    assert!(answer.status().is_success());
     for arguments in [&["--card", "tok_declined"][..], &["--cancel"], &["--sku", "vinyl-sold-out"]]
     {
         let (order, code) = up.checkout(arguments).await;

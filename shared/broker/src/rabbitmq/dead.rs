@@ -224,7 +224,7 @@ async fn hold(
             Ok(next) => next,
             // It is on its way, from a busy broker.
             Err(_) if count(channel, dead).await? > 0 => continue,
-            // What was on its way has arrived before that answer. The rest, if there is one, somebody else has fetched.
+            // What was on its way has had its time. The rest, if there is one, somebody else has fetched.
             Err(_) => consumer.next().now_or_never().flatten(),
         };
         let Some(delivery) = next else { break };

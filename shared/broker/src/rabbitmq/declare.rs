@@ -39,9 +39,9 @@ pub(super) async fn declare(connection: &Connection, plan: &Plan) -> Result<()> 
                 if queue.is_stream() { &connection.create_channel().await? } else { &channel };
             match channel.queue_declare(name, options, arguments(queue)).await {
                 Ok(_) => bind_queue(channel, queue, &plan.bindings).await?,
-                // RabbitMQ has forgotten it: "The history is down" in docs/operations.md. Orders go on without it.
+                // RabbitMQ can lose it: "The history is down" in docs/operations.md. With Mnesia all else works.
                 Err(error) if queue.is_stream() && refusal(&error) == Some(404) => {
-                    tracing::error!(%error, "RabbitMQ has lost the history: no event is kept");
+                    tracing::error!(%error, "the history is not there, so that no event is kept");
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -41,7 +41,7 @@ pub(crate) async fn loaded_again(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// Starts a new RabbitMQ that keeps its metadata in Khepri, as those from 4.2 on do, and has the definitions imported there.
+/// Starts a new RabbitMQ that keeps its metadata in Khepri, as all do from 4.2 on, and has the definitions imported there.
 pub(crate) async fn imported_into_khepri(world: &mut World) -> Result<()> {
     world.stack.down().await?;
     let plain = ["run", "-d", "--no-deps", "rabbitmq", "docker-entrypoint.sh", "rabbitmq-server"];
