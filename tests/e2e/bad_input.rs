@@ -249,7 +249,7 @@ const CASES: &[Case] = &[
 ];
 
 async fn bad_input_gets_the_right_problem_and_writes_nothing(setup: Setup) {
-    let system = Plan::new(setup).env("order", "COUPON_TIMEOUT", "20s").start().await;
+    let system = Plan::new(setup).start().await;
     // What one of them costs is beyond what an order may cost.
     let gold = json!({"name": "Gold bar", "unit_price": {"amount": 6_500_000, "currency": "EUR"}, "on_hand": 5_000});
     let listed =

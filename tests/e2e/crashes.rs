@@ -102,7 +102,7 @@ async fn crash(
     system.stop_service(service).await;
     system.start_service(service, &[("CRASH_AT", point)]);
     // Or all that happens in the meantime would come to it at once.
-    system.consuming(service).await;
+    system.is_connected(service, 1.0).await;
     let customers = system.customers();
     let asking = checkouts.iter().cloned().map(|body| {
         let customers = customers.clone();
@@ -215,7 +215,7 @@ async fn an_order_is_cancelled_while_payment_is_dead(setup: Setup) {
     // Where a saga says when to charge, the event comes first, and asks for nothing.
     let point = if setup.style == "orchestration" { "after_call:2" } else { "after_call" };
     system.start_service("payment", &[("CRASH_AT", point)]);
-    system.consuming("payment").await;
+    system.is_connected("payment", 1.0).await;
     let placed = system.place(&checkout("mug-blue", 1)).await;
     system.wait_for_crash("payment").await;
     assert_eq!(system.net(&placed.id).await, placed.total, "it was charged");

@@ -104,8 +104,7 @@ async fn slow_payment() -> SlowPayment {
 }
 
 async fn coupons_are_asked_about_in_time(setup: Setup) {
-    // Payment does answer, when this machine lets it.
-    let mut system = Plan::new(setup).env("order", "COUPON_TIMEOUT", "20s").start().await;
+    let mut system = Plan::new(setup).start().await;
     let full = system.place(&checkout("mug-blue", 2)).await;
     let mut body = checkout("mug-blue", 2);
     body["coupon"] = json!("welcome10");
@@ -145,8 +144,8 @@ async fn a_slow_answer_about_a_coupon_is_not_waited_for(setup: Setup) {
     let again = answer.headers().get("retry-after").expect("it says when to try again");
     assert!(again.to_str().unwrap().parse::<u32>().is_ok(), "{again:?}");
     assert!(answer.text().await.unwrap().contains("leave the coupon out"));
-    assert!(took < Duration::from_secs(5), "it took {took:?}");
-    let asked = tokio::time::timeout(Duration::from_secs(10), slow.asked.notified()).await;
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
+    let asked = tokio::time::timeout(Duration::from_secs(1), slow.asked.notified()).await;
     assert!(asked.is_ok(), "payment was asked");
     // With the same service, without the coupon.
     let without = system.place(&checkout("mug-blue", 1)).await;

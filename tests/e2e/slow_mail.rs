@@ -19,7 +19,7 @@ const SPELL: Duration = Duration::from_secs(3);
 /// The conditions take turns, so that what else the machine does meanwhile meets all of them.
 const TURNS: usize = 2;
 /// What else the machine does can spoil a measurement, but hardly each of so many.
-const TRIES: usize = 8;
+const TRIES: usize = 3;
 /// What a p99 may be off by all the same: it is the second worst of a hundred.
 const NOISE: Duration = Duration::from_millis(50);
 

@@ -5,14 +5,14 @@ mod operator;
 mod process;
 mod view;
 
-use std::{collections::BTreeMap, ops::Deref, path::PathBuf};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use testkit::{TestDatabase, shop::Shop};
 
 use process::Process;
-pub(crate) use process::free_port;
 pub(crate) use testkit::{
+    free_port,
     shop::{Checkout, Customers, Placed, assorted, checkout, new_key, plain},
     wait::{eventually, within},
 };
@@ -287,10 +287,11 @@ impl System {
         .await;
     }
 
-    /// Waits until the broker delivers to a service.
-    pub(crate) async fn consuming(&self, name: &str) {
-        eventually(&format!("the broker delivers to {name}"), || async {
-            (self.metric(name, "shop_consumer_connected", "").await? == 1.0).then_some(())
+    /// Waits until a service says that the broker delivers to it (1), or that it doesn't (0).
+    pub(crate) async fn is_connected(&self, name: &str, connected: f64) {
+        within(Duration::from_secs(30), &format!("{name} is connected: {connected}"), || async {
+            let gauge = self.metric(name, "shop_consumer_connected", "").await?;
+            (gauge == connected).then_some(())
         })
         .await;
     }

@@ -1,12 +1,7 @@
 //! One process of the system.
 
 use std::{
-    fs::OpenOptions,
-    net::TcpListener,
-    os::unix::process::ExitStatusExt as _,
-    path::PathBuf,
-    process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
+    fs::OpenOptions, os::unix::process::ExitStatusExt as _, path::PathBuf, process::Stdio,
     time::Duration,
 };
 
@@ -65,20 +60,5 @@ impl Process {
         let ended = timeout(PATIENCE, self.0.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("{name} did not stop")).unwrap();
         assert!(status.success(), "{name} stopped with {status}");
-    }
-}
-
-/// A port that nobody listens on at the moment, and that this process has given to nobody else. It lies below those that
-/// Linux gives to outgoing connections, or one of these might sit on it before it is used.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Test programs that run at the same time begin at different ones.
-        let next =
-            std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 10_000 + u16::try_from(next % 10_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

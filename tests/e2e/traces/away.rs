@@ -28,12 +28,12 @@ async fn a_collector_that_is_away_costs_only_the_spans(setup: Setup) {
     let started = Instant::now();
     let order = system.place(&checkout("mug-blue", 1)).await;
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(10), "the checkout took {took:?}");
+    assert!(took < Duration::from_secs(1), "the checkout took {took:?}");
     all_is_done(&system, &order.id, stock).await;
     let started = Instant::now();
     system.stop().await;
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(9), "stopping took {took:?}");
+    assert!(took < Duration::from_secs(5), "stopping took {took:?}");
     for name in SERVICES {
         let log = system.log(name);
         let complaints: Vec<&str> =

@@ -49,9 +49,7 @@ async fn a_mail_server_that_was_down_gets_the_mails_when_it_is_back() {
 #[tokio::test]
 async fn a_mail_server_that_nobody_has_started_yet_is_waited_for() {
     let (database, queue) = (testkit::sqlite_database(), Queue::new().await);
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let address = format!("127.0.0.1:{}", testkit::free_port());
     let email = Email::start(&database, &queue, &format!("smtp://{address}"), PATIENT).await;
     let order = placed();
     queue.publish(&[message(&order).1]).await;

@@ -3,10 +3,8 @@
 use std::{
     fmt::Debug,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -90,20 +88,9 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
-/// Ports that nobody listens on. They lie below those that Linux gives to outgoing connections, so that none of these
-/// takes one before it is used.
+/// A port for each of [`PORTS`].
 pub(crate) fn free_ports() -> [u16; 6] {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Each is given only once here; and test programs that run at the same time begin at different ones.
-        let next =
-            std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let first = 10_000 + u16::try_from(next % 1_600).unwrap() * 6;
-        let ports: [u16; 6] = std::array::from_fn(|n| first + u16::try_from(n).unwrap());
-        if ports.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
-            return ports;
-        }
-    }
+    std::array::from_fn(|_| testkit::free_port())
 }
 
 /// `shop up`; killed when it is dropped.

@@ -1,10 +1,7 @@
 //! Dead letters: seen, counted, delivered again, thrown away.
 
 use broker::{Broker, DELIVERY_LIMIT, Depth, History, Selection, Verdict, message_id};
-use lapin::{
-    Connection, ConnectionProperties,
-    options::{BasicGetOptions, BasicNackOptions},
-};
+use lapin::options::{BasicGetOptions, BasicNackOptions};
 
 use crate::fixture::*;
 
@@ -127,9 +124,7 @@ async fn leave_unanswered(fixture: &Fixture, broker: &Broker) {
         tx.commit().await.unwrap();
         return;
     }
-    let connection =
-        Connection::connect(&fixture.url, ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
+    let (_connection, channel) = channel(&fixture.url).await;
     let queue = format!("{}.payment", fixture.namespace());
     for delivery in 0..=DELIVERY_LIMIT {
         let message = channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await;

@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use broker::{Broker, Consumer, Delivery, History, Message, Outcome, Topology, Verdict};
 use contracts::{Exchange, Subscription, Timestamp};
 use futures_util::FutureExt as _;
+use lapin::{Channel, Connection, ConnectionProperties};
 use testkit::TestDatabase;
 use tokio::time::timeout;
 
@@ -72,6 +73,13 @@ impl Fixture {
     pub(crate) fn namespace(&self) -> &str {
         self.url.split_once("namespace=").unwrap().1
     }
+}
+
+/// A channel past the adapter, for what only another program would do.
+pub(crate) async fn channel(url: &str) -> (Connection, Channel) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
 }
 
 /// The URL for a program that declares nothing.

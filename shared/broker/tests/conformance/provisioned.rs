@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use broker::{Broker, Error, Outcome, Selection, Topology, Verdict};
 use lapin::{
-    Channel, Connection, ConnectionProperties,
     options::{
         BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
         QueueDeleteOptions,
@@ -14,12 +13,6 @@ use lapin::{
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::fixture::*;
-
-async fn channel(url: &str) -> (Connection, Channel) {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    (connection, channel)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_missing_is_named_and_nothing_is_made() {

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broker::{Broker, Depth, Error, Outcome, Selection, Verdict};
+use broker::{Broker, Consumer, Depth, Error, Outcome, Selection, Verdict};
 use contracts::Timestamp;
-use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
+use lapin::options::QueueDeleteOptions;
 use tokio::time::{sleep, timeout};
 
 use crate::{fixture::*, history::remembering};
@@ -33,6 +33,15 @@ async fn read_all(broker: &Broker, seen: &mut HashSet<Vec<u8>>, count: usize) {
         let Ok(taken) = timeout(ARRIVAL, consumer.next()).await else { continue };
         seen.extend(taken.iter().map(|delivery| delivery.body.clone()));
         ack(&mut consumer, taken).await;
+    }
+}
+
+/// Waits until a consumer is connected again.
+async fn is_back(consumer: &Consumer) {
+    let deadline = Instant::now() + ARRIVAL;
+    while !consumer.is_connected() {
+        assert!(Instant::now() < deadline, "the consumer is not back");
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -145,20 +154,14 @@ async fn a_deleted_queue_is_declared_again() {
         let mut consumer = broker.consume("payment", 10);
         publish(&broker, &orders(2)).await;
         let stale = take(&mut consumer, 2).await;
-        let connection =
-            Connection::connect(&fixture.url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
+        let (_connection, channel) = channel(&fixture.url).await;
         let queue = format!("{}.payment", fixture.namespace());
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         while consumer.is_connected() {
             sleep(Duration::from_millis(10)).await;
         }
         ack(&mut consumer, stale).await;
-        let deadline = Instant::now() + ARRIVAL;
-        while !consumer.is_connected() {
-            assert!(Instant::now() < deadline, "the consumer is not back");
-            sleep(Duration::from_millis(10)).await;
-        }
+        is_back(&consumer).await;
         publish(&broker, &[message("order.cancelled", "after")]).await;
         assert_eq!(drain(&mut consumer, 1).await, [b"after"]);
     })
@@ -179,11 +182,7 @@ async fn a_history_that_is_down_stops_nobody() {
     server.kill().await;
     server.start().await;
 
-    let deadline = Instant::now() + ARRIVAL;
-    while !consumer.is_connected() {
-        assert!(Instant::now() < deadline, "the consumer is not back");
-        sleep(Duration::from_millis(10)).await;
-    }
+    is_back(&consumer).await;
     publish(&broker, &orders(1)).await;
     assert_eq!(drain(&mut consumer, 1).await.len(), 1);
     let recalled = broker.recall("later", Timestamp::now()).await;
@@ -201,10 +200,8 @@ async fn a_queue_that_is_deleted_while_it_delivers_is_declared_again() {
     let mut consumer = broker.consume("payment", 1_000);
     publish(&broker, &orders(1)).await;
     assert_eq!(drain(&mut consumer, 1).await.len(), 1);
-    let connection =
-        Connection::connect(&server.url, ConnectionProperties::default()).await.unwrap();
+    let (_connection, channel) = channel(&server.url).await;
     for round in 0..3_u64 {
-        let channel = connection.create_channel().await.unwrap();
         let publishing = async {
             broker.publish(&orders(200)).await;
         };
@@ -227,6 +224,7 @@ async fn a_queue_that_is_deleted_while_it_delivers_is_declared_again() {
                 break;
             }
         }
+        assert!(consumer.is_connected());
     }
 }
 
@@ -235,9 +233,7 @@ async fn any_number_of_dead_letters_is_replayed() {
     run(Kind::RabbitMq, async |fixture| {
         let broker = fixture.open().await;
         broker.declare().await.unwrap();
-        let connection =
-            Connection::connect(&fixture.url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
+        let (_connection, channel) = channel(&fixture.url).await;
         let dead = format!("{}.payment.dead", fixture.namespace());
         let count = 1_050; // more than a chunk
         for n in 0..count {

@@ -4,8 +4,6 @@
 mod database;
 mod delivery;
 
-use std::time::Duration;
-
 use store::{Db, Options};
 use testkit::TestDatabase;
 
@@ -13,9 +11,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/store/migrati
 
 /// A database of the test's own; it goes when the second part is dropped.
 async fn open(database: TestDatabase) -> (Db, TestDatabase) {
-    // Many wait for each other here, and for the disk.
-    let options = Options { acquire_timeout: Duration::from_secs(60), ..Options::default() };
-    let db = Db::open(&database.url, options).await.unwrap();
+    let db = Db::open(&database.url, Options::default()).await.unwrap();
     db.migrate(&MIGRATIONS, &MIGRATIONS).await.unwrap();
     (db, database)
 }

@@ -1,4 +1,5 @@
-//! RabbitMQ's definitions, loaded once more onto everything that is there: for an upgrade, or for a new password.
+//! RabbitMQ's definitions: loaded once more onto everything that is there, for an upgrade or for a new password; and into a new
+//! RabbitMQ with the newer metadata store.
 
 use anyhow::{Context as _, Result, ensure};
 use lapin::types::FieldTable;
@@ -44,6 +45,7 @@ pub(crate) async fn loaded_again(world: &mut World) -> Result<()> {
 /// Starts a new RabbitMQ that keeps its metadata in Khepri, as all do from 4.2 on, and has the definitions imported there.
 pub(crate) async fn imported_into_khepri(world: &mut World) -> Result<()> {
     world.stack.down().await?;
+    Stack::Single.down().await?; // its volume is named by its own file only
     let plain = ["run", "-d", "--no-deps", "rabbitmq", "docker-entrypoint.sh", "rabbitmq-server"];
     let id = Stack::Single.compose(&plain).await?.trim().to_owned();
     let tool = ["exec", &id, "gosu", "rabbitmq", "rabbitmqctl", "-q"];
