@@ -90,10 +90,8 @@ fn read(span: &Value, processes: &Value) -> Span {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let place =
         |value: &Value| SpanRef { trace: text(&value["traceID"]), span: text(&value["spanID"]) };
-    let references = |kind: &'static str| {
-        let all = span["references"].as_array().into_iter().flatten();
-        all.filter(move |reference| reference["refType"] == kind).map(place)
-    };
+    let references = || span["references"].as_array().into_iter().flatten();
+    let links = references().filter(|reference| reference["refType"] == "FOLLOWS_FROM");
     let attributes = span["tags"].as_array().into_iter().flatten().map(|tag| {
         let value = &tag["value"];
         (text(&tag["key"]), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
@@ -105,7 +103,8 @@ fn read(span: &Value, processes: &Value) -> Span {
         service: text(&processes[text(&span["processID"])]["serviceName"]),
         resource: Default::default(),
         place: place(span),
-        parent: references("CHILD_OF").next().map(|parent| parent.span),
+        // Jaeger puts the parent first, and calls it FOLLOWS_FROM if the span also links to it.
+        parent: references().next().map(|parent| place(parent).span),
         name: text(&span["operationName"]),
         kind: match attributes.get("span.kind").map(String::as_str) {
             Some("server") => SpanKind::Server,
@@ -115,7 +114,7 @@ fn read(span: &Value, processes: &Value) -> Span {
             _ => SpanKind::Internal,
         },
         time: (started * 1_000, ended * 1_000),
-        links: references("FOLLOWS_FROM").collect(),
+        links: links.map(place).collect(),
         failed: attributes.get("error").is_some_and(|error| error == "true"),
         attributes,
     }
