@@ -21,10 +21,12 @@ mod requests;
 mod saga;
 mod shuffled;
 mod slow_mail;
+mod standstill;
 mod stopping;
 mod sync;
 mod system;
 mod traces;
+mod unreadable;
 
 /// Makes a test of each function for each set-up.
 macro_rules! on_both {

@@ -7,6 +7,7 @@ mod view;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, time::Duration};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use testkit::{TestDatabase, shop::Shop};
 
@@ -306,6 +307,16 @@ impl System {
     /// Kills a process with SIGKILL.
     pub(crate) async fn kill(&mut self, name: &str) {
         self.processes.remove(name).expect("it runs").kill().await;
+    }
+
+    /// Freezes a process, as a machine that stands still would.
+    pub(crate) fn freeze(&self, name: &str) {
+        self.processes[name].signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn thaw(&self, name: &str) {
+        self.processes[name].signal(Signal::SIGCONT);
     }
 
     /// Waits until a process has died by SIGKILL, by itself.

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ::store::Db;
+use ::store::{Chain, Db};
 use uuid::Uuid;
 
 use crate::{mail::Key, store};
@@ -34,7 +34,7 @@ impl Releases {
         }
         if let Err(error) = self.commit(&batch).await {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "claims on mails could not be given back; they will run out"
             );
         }

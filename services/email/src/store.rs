@@ -87,7 +87,8 @@ pub async fn claim(
         .collect())
 }
 
-/// Takes those mails that are nobody else's.
+/// Takes the mails that no other replica has claimed. The clocks of two machines may differ by a minute; a claim that begins later
+/// than that comes from a clock that was set back since, and has ended.
 async fn take(
     tx: &mut Tx,
     rows: &[&Wanted],
@@ -103,7 +104,8 @@ async fn take(
                  claimed_at = excluded.claimed_at, claimed_until = excluded.claimed_until,
                  attempts = mails.attempts + CASE WHEN mails.claimed_by = excluded.claimed_by THEN 0 ELSE 1 END
              WHERE mails.state <> 'sent'
-                 AND (mails.claimed_until <= excluded.claimed_at OR mails.claimed_by = excluded.claimed_by)
+                 AND (mails.claimed_until <= excluded.claimed_at OR mails.claimed_by = excluded.claimed_by
+                     OR mails.claimed_at > excluded.claimed_at + 60000000)
              RETURNING order_id, kind, message_id",
             rows,
             |row, one| {

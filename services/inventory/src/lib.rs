@@ -42,7 +42,8 @@ pub async fn run(
         Service::open(subscription, &config.plumbing, MIGRATIONS, shutdown.clone()).await?;
     handlers::list_seed(&service.db).await.context("listing the first products")?;
     let stock = metrics::Stock::register(&service.metrics);
-    service.spawn("stock gauges", stock.watch(service.db.clone(), shutdown));
+    let (db, metrics) = (service.db.clone(), service.metrics.clone());
+    service.spawn("stock gauges", |pulse| stock.watch(db, metrics, pulse, shutdown));
     service.subscribe(Local(handlers::Books));
     let api = http::api(service.db.clone());
     service.serve(listener, api).await

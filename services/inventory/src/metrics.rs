@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::store::Db;
 use prometheus_client::metrics::{family::Family, gauge::Gauge};
-use runtime::Metrics;
+use runtime::{Chain, Metrics, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::store;
@@ -29,18 +29,26 @@ impl Stock {
         stock
     }
 
-    /// Keeps the gauge up to date until told to stop. While the database is away it keeps its last value.
-    pub(crate) async fn watch(self, db: Db, shutdown: CancellationToken) {
+    /// Keeps the gauge up to date until told to stop. While the database can't be read it keeps its last value, and its age says so.
+    pub(crate) async fn watch(
+        self,
+        db: Db,
+        metrics: Metrics,
+        pulse: Pulse,
+        shutdown: CancellationToken,
+    ) {
         loop {
+            pulse.beat();
             match store::products(&db).await {
                 Ok(products) => {
+                    metrics.refreshed("stock");
                     for product in products {
                         let available = i64::from(product.stock().available());
                         self.0.get_or_create(&vec![("sku", product.sku)]).set(available);
                     }
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    let error = tracing::field::display(Chain(&error));
                     tracing::debug!(error, "the stock gauges could not be read");
                 }
             }

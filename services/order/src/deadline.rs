@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use ::store::Db;
+use ::store::{Chain, Db};
 use contracts::{Cause, Coordination, OrderId, Timestamp};
+use runtime::{Metrics, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    machine::Fact,
+    machine::{Fact, Status},
     moving::{self, Moving, Watchers},
     store,
 };
@@ -22,39 +23,56 @@ const BATCH: i64 = 100;
 pub(crate) struct Deadlines {
     pub(crate) db: Db,
     pub(crate) watchers: Watchers,
+    pub(crate) plumbing: Metrics,
 }
 
 impl Deadlines {
-    /// Cancels every order whose time was up at `now`; how many those were.
-    pub(crate) async fn expire(&self, now: Timestamp) -> Result<usize, moving::Error> {
-        let mut expired = 0;
-        while store::any_overdue(&self.db, now).await? {
-            let mut tx = self.db.begin().await?;
-            let orders = store::lock_overdue(&mut tx, now, BATCH).await?;
-            if orders.is_empty() {
-                // Another replica has them.
-                break;
-            }
-            expired += orders.len();
-            let overdue: Vec<_> =
-                orders.iter().map(|order| (order.id, order.traceparent.clone())).collect();
-            let mut moving = Moving::new(orders, self.watchers.pace);
-            for (id, traceparent) in overdue {
-                let cause = Cause { message: None, traceparent };
-                moving.take(&mut tx, id, Fact::DeadlinePassed, &cause)?;
-                leave_to_a_person(&mut moving, id);
-            }
-            moving.save(&mut tx, &self.watchers).await?;
-            tx.commit().await?;
+    /// Cancels every order whose time was up at `now`; how many those were. An order that can't be read, or cancelled, keeps none of
+    /// the others.
+    pub(crate) async fn expire(
+        &self,
+        now: Timestamp,
+        pulse: &Pulse,
+    ) -> Result<usize, moving::Error> {
+        let (mut expired, mut after) = (0, store::FIRST);
+        loop {
+            pulse.beat();
+            let due = store::overdue(&self.db, now, after, BATCH).await?;
+            let Some(last) = due.last() else { return Ok(expired) };
+            after = *last;
+            let orders: Vec<OrderId> = due.into_iter().map(|(_, order_id)| order_id).collect();
+            let cancel = |orders| self.cancel(orders, now);
+            expired += moving::each_by_itself(orders, pulse, &self.plumbing, cancel).await?;
         }
-        Ok(expired)
+    }
+
+    /// Cancels these orders, as far as they are still overdue.
+    async fn cancel(&self, orders: Vec<OrderId>, now: Timestamp) -> Result<usize, moving::Error> {
+        let mut tx = self.db.begin().await?;
+        let mut overdue =
+            store::lock_free_orders(&mut tx, &orders).await?.reported("orders", &self.plumbing);
+        overdue.retain(|order| order.state.status == Status::Placed && order.deadline_at <= now);
+        let causes: Vec<(OrderId, Cause)> = overdue
+            .iter()
+            .map(|order| {
+                (order.id, Cause { message: None, traceparent: order.traceparent.clone() })
+            })
+            .collect();
+        let mut moving = Moving::new(overdue, self.watchers.pace);
+        for (id, cause) in &causes {
+            moving.take(&mut tx, *id, Fact::DeadlinePassed, cause)?;
+            leave_to_a_person(&mut moving, *id);
+        }
+        moving.save(&mut tx, &self.watchers).await?;
+        tx.commit().await?;
+        Ok(causes.len())
     }
 
     /// Cancels what is overdue, until told to stop.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
         let mut failing = false;
         loop {
-            match self.expire(Timestamp::now()).await {
+            match self.expire(Timestamp::now(), &pulse).await {
                 Ok(expired) => {
                     failing = false;
                     if expired > 0 {
@@ -63,10 +81,8 @@ impl Deadlines {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "overdue orders can't be looked for"
-                        );
+                        let error = tracing::field::display(Chain(&error));
+                        tracing::warn!(error, "overdue orders can't be looked for");
                     }
                 }
             }

@@ -48,12 +48,22 @@ pub async fn run(
     let watchers = moving::Watchers { waiters, metrics, pace };
     let (placing, writer) = placing::start(service.db.clone(), &watchers, service.crash.clone());
 
-    service.spawn("checkout writer", writer.run(shutdown.clone()));
+    let stopping = shutdown.clone();
+    service.spawn("checkout writer", |pulse| writer.run(pulse, stopping));
     service.subscribe(Local(handlers::Facts { watchers: watchers.clone() }));
-    let deadlines = deadline::Deadlines { db: service.db.clone(), watchers: watchers.clone() };
-    service.spawn("deadlines", deadlines.run(shutdown.clone()));
-    let sagas = saga::Sagas { db: service.db.clone(), watchers: watchers.clone() };
-    service.spawn("sagas", sagas.run(shutdown));
+    let deadlines = deadline::Deadlines {
+        db: service.db.clone(),
+        watchers: watchers.clone(),
+        plumbing: service.metrics.clone(),
+    };
+    let stopping = shutdown.clone();
+    service.spawn("deadlines", |pulse| deadlines.run(pulse, stopping));
+    let sagas = saga::Sagas {
+        db: service.db.clone(),
+        watchers: watchers.clone(),
+        plumbing: service.metrics.clone(),
+    };
+    service.spawn("sagas", |pulse| sagas.run(pulse, shutdown));
 
     let api = http::api(http::Shop {
         db: service.db.clone(),

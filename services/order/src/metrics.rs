@@ -1,7 +1,8 @@
 //! What the order service counts.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
+use contracts::Timestamp;
 use prometheus_client::metrics::{
     counter::Counter,
     family::Family,
@@ -11,7 +12,7 @@ use prometheus_client::metrics::{
 use prometheus_client::registry::Unit;
 use runtime::Metrics;
 
-use crate::{machine::Status, order::Order};
+use crate::{machine::Status, order::Order, store::Waiting};
 
 type Labels = Vec<(&'static str, &'static str)>;
 
@@ -24,6 +25,8 @@ pub(crate) struct Orders {
     settled: Histogram,
     /// Steps that a person should look at.
     parked: Gauge,
+    /// Age of the oldest order that is still to be decided on: seconds.
+    oldest_placed: Gauge<f64, AtomicU64>,
 }
 
 impl Orders {
@@ -33,6 +36,7 @@ impl Orders {
             // 5 ms to 80 s.
             settled: Histogram::new(exponential_buckets(0.005, 2.0, 15)),
             parked: Gauge::default(),
+            oldest_placed: Gauge::default(),
         };
         let o = orders.clone();
         metrics.with_registry(|registry| {
@@ -48,6 +52,12 @@ impl Orders {
                 "What could not be undone or done so far, and a person should look at",
                 o.parked,
             );
+            registry.register_with_unit(
+                "shop_order_oldest_placed_age",
+                "Age of the oldest order that is neither confirmed nor cancelled",
+                Unit::Seconds,
+                o.oldest_placed,
+            );
         });
         orders
     }
@@ -56,8 +66,10 @@ impl Orders {
         self.reached.get_or_create(&vec![("status", status.as_str())]).inc();
     }
 
-    pub(crate) fn parked(&self, steps: u64) {
-        self.parked.set(steps.cast_signed());
+    pub(crate) fn waiting(&self, waiting: &Waiting, now: Timestamp) {
+        self.parked.set(waiting.parked.cast_signed());
+        let age = waiting.oldest.map_or(Duration::ZERO, |placed_at| now.since(placed_at));
+        self.oldest_placed.set(age.as_secs_f64());
     }
 
     pub(crate) fn settled(&self, order: &Order) {

@@ -7,7 +7,7 @@ use ::store::Tx;
 use contracts::{
     Cause, ChargeCard, Coordination, OrderId, RefundPayment, ReleaseStock, ReserveStock, Timestamp,
 };
-use runtime::telemetry;
+use runtime::{Metrics, Pulse, telemetry};
 
 use crate::{
     machine::{Fact, Refused, Status, Step},
@@ -23,6 +23,11 @@ use crate::{
 /// Nobody is asked more often, whatever the settings say.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// After so long, what was under way when its customer was answered should have been done.
+pub(crate) const MISSED: Duration = Duration::from_secs(120);
+/// How much the clocks of two machines may differ.
+const CLOCKS: Duration = Duration::from_secs(60);
+
 /// How long others may take, and when they are asked again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -35,6 +40,11 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Later than this no step can be due.
+    pub(crate) fn latest(&self, now: Timestamp) -> Timestamp {
+        now + self.compensation_retry_max.max(self.step_timeout).max(MISSED) + CLOCKS
+    }
+
     /// When a step is due that was asked for so many times.
     pub(crate) fn due(&self, step: Step, attempt: u32, now: Timestamp) -> Timestamp {
         if !step.is_compensation() {
@@ -68,6 +78,12 @@ pub(crate) enum Error {
     Store(#[from] ::store::Error),
 }
 
+impl Error {
+    fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_unavailable())
+    }
+}
+
 /// Who is told of it after the commit, and how long others may take for what they are asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Watchers {
@@ -78,8 +94,11 @@ pub(crate) struct Watchers {
 
 impl Moving {
     /// Locks the orders with these ids.
+    ///
+    /// # Errors
+    /// When one of them can't be read.
     pub(crate) async fn lock(tx: &mut Tx, ids: &[OrderId], pace: Pace) -> ::store::Result<Self> {
-        Ok(Self::new(store::lock_orders(tx, ids).await?, pace))
+        Ok(Self::new(store::lock_orders(tx, ids).await?.all()?, pace))
     }
 
     /// Orders that are locked already.
@@ -193,7 +212,7 @@ impl Moving {
         store::save_states(tx, &orders).await?;
         store::add_entries(tx, &self.entries).await?;
         steps::ask(tx, &self.asked).await?;
-        let ended = steps::answer(tx, &self.answered).await?;
+        let ended = steps::answer(tx, &self.answered).await?.all()?;
         let watchers = watchers.clone();
         tx.on_commit(move || {
             for status in &self.decided {
@@ -209,6 +228,36 @@ impl Moving {
         });
         Ok(())
     }
+}
+
+/// Moves orders on together, or, when that fails, each by itself: one that can't be moved costs no other, and is reported. How many
+/// moved.
+///
+/// # Errors
+/// When the database is unavailable.
+pub(crate) async fn each_by_itself<F>(
+    orders: Vec<OrderId>,
+    pulse: &Pulse,
+    metrics: &Metrics,
+    step: impl Fn(Vec<OrderId>) -> F,
+) -> Result<usize, Error>
+where
+    F: Future<Output = Result<usize, Error>>,
+{
+    match step(orders.clone()).await {
+        Err(error) if !error.is_unavailable() => {}
+        outcome => return outcome,
+    }
+    let mut moved = 0;
+    for order_id in orders {
+        pulse.beat();
+        match step(vec![order_id]).await {
+            Ok(one) => moved += one,
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(error) => metrics.unreadable("orders", &order_id, &error),
+        }
+    }
+    Ok(moved)
 }
 
 /// Announces what was decided. Who coordinates by calls has told everybody already.

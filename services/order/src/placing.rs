@@ -5,9 +5,9 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use ::store::{Db, Result, Tx, idempotency::Answer};
+use ::store::{Chain, Db, Result, Tx, idempotency::Answer};
 use contracts::{Cause, Coordination, OrderPlaced, Timestamp};
-use runtime::CrashPoint;
+use runtime::{CrashPoint, Pulse};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ const WAITING: usize = 1_024;
 /// How long after the signal to stop checkouts are still written: as long as the HTTP server finishes requests. It ends earlier,
 /// as soon as there is no request left.
 const GRACE: Duration = runtime::http::GRACE;
+/// How often the writer says that it is there, when there is nothing to write.
+const IDLE: Duration = Duration::from_secs(1);
 /// Checkouts in one transaction at most.
 const BATCH: usize = 128;
 
@@ -86,7 +88,7 @@ impl Error {
 }
 
 fn away() -> ::store::Error {
-    ::store::Error::Unavailable(sqlx::Error::PoolTimedOut)
+    ::store::Error::NoConnection(sqlx::Error::PoolTimedOut)
 }
 
 type Request = (Placement, oneshot::Sender<Result<Placed, Error>>);
@@ -125,7 +127,7 @@ impl Placing {
 
 impl Writer {
     /// Writes checkouts until told to stop, and the requests that were under way then are answered.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, pulse: Pulse, shutdown: CancellationToken) {
         let mut requests = Vec::new();
         let grace = async {
             shutdown.cancelled().await;
@@ -133,6 +135,7 @@ impl Writer {
         };
         tokio::pin!(grace);
         loop {
+            pulse.beat();
             tokio::select! {
                 biased;
                 received = self.requests.recv_many(&mut requests, BATCH) => {
@@ -141,6 +144,7 @@ impl Writer {
                     }
                 }
                 () = &mut grace => return,
+                () = tokio::time::sleep(IDLE) => continue,
             }
             if !self.write(std::mem::take(&mut requests)).await {
                 self.refuse_waiting();
@@ -219,9 +223,8 @@ impl Writer {
 
 /// Tells all of a transaction's customers that it failed; whether there was a database at all.
 fn refuse(answers: Vec<oneshot::Sender<Result<Placed, Error>>>, error: Error) -> bool {
-    tracing::debug!(%error, "checkouts were not written");
-    let there =
-        !matches!(error, Error::Store(::store::Error::Unavailable(sqlx::Error::PoolTimedOut)));
+    tracing::debug!(error = %Chain(&error), "checkouts were not written");
+    let there = !matches!(error, Error::Store(::store::Error::NoConnection(_)));
     let mut error = Some(error);
     for answer in answers {
         // The first gets the error itself, so that its causes are logged.

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use ::store::Db;
+use ::store::{Chain, Db};
 use contracts::{Cause, Coordination, OrderId, Timestamp};
+use runtime::{Metrics, Pulse};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     machine::Fact,
     moving::{self, Moving, Watchers},
-    store::steps::{self, Kept},
+    store::{
+        self,
+        steps::{self, Kept},
+    },
 };
 
 /// How often steps that are due are looked for.
@@ -24,54 +28,45 @@ const PARK_AFTER: u32 = 3;
 pub(crate) struct Sagas {
     pub(crate) db: Db,
     pub(crate) watchers: Watchers,
+    pub(crate) plumbing: Metrics,
 }
 
 impl Sagas {
-    /// Moves on every saga of which a step was due at `now`; how many steps those were.
-    pub(crate) async fn drain(&self, now: Timestamp) -> Result<usize, moving::Error> {
-        let mut total = 0;
+    /// Moves on every saga of which a step was due at `now`; how many steps those were. An order that can't be read, or moved on,
+    /// keeps none of the others.
+    pub(crate) async fn drain(
+        &self,
+        now: Timestamp,
+        pulse: &Pulse,
+    ) -> Result<usize, moving::Error> {
+        let (mut moved, mut after) = (0, store::FIRST);
+        let latest = self.watchers.pace.latest(now);
         loop {
-            let orders = steps::due_orders(&self.db, now, BATCH).await?;
-            let moved = match self.step(&orders, now).await {
-                Ok(moved) => moved,
-                Err(moving::Error::Store(error)) if error.is_unavailable() => {
-                    return Err(moving::Error::Store(error));
-                }
-                // One bad order must cost only itself.
-                Err(_) => self.one_by_one(&orders, now).await,
-            };
-            total += moved;
-            // Another replica may have been faster.
-            if moved == 0 {
-                return Ok(total);
-            }
+            pulse.beat();
+            let due = steps::due(&self.db, now, latest, after, BATCH).await?;
+            let Some(last) = due.last() else { return Ok(moved) };
+            after = *last;
+            let mut orders: Vec<OrderId> = due.into_iter().map(|(_, order_id)| order_id).collect();
+            orders.sort_unstable();
+            orders.dedup();
+            let step = |orders| self.step(orders, now, latest);
+            moved += moving::each_by_itself(orders, pulse, &self.plumbing, step).await?;
         }
-    }
-
-    /// Moves orders on, each by itself; how many steps those were. What is wrong with one is told each time.
-    async fn one_by_one(&self, orders: &[OrderId], now: Timestamp) -> usize {
-        let mut moved = 0;
-        for order_id in orders {
-            match self.step(std::slice::from_ref(order_id), now).await {
-                Ok(steps) => moved += steps,
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(%order_id, error, "a saga can't be moved on");
-                }
-            }
-        }
-        moved
     }
 
     /// Moves these orders on, as far as a step of them is still due.
-    async fn step(&self, orders: &[OrderId], now: Timestamp) -> Result<usize, moving::Error> {
-        if orders.is_empty() {
-            return Ok(0);
-        }
+    async fn step(
+        &self,
+        orders: Vec<OrderId>,
+        now: Timestamp,
+        latest: Timestamp,
+    ) -> Result<usize, moving::Error> {
         let mut tx = self.db.begin().await?;
-        let mut moving = Moving::lock(&mut tx, orders, self.watchers.pace).await?;
-        let mut due = steps::of_orders(&mut tx, orders).await?;
-        due.retain(|step| step.due_at.is_some_and(|at| at <= now));
+        let locked =
+            store::lock_free_orders(&mut tx, &orders).await?.reported("orders", &self.plumbing);
+        let mut moving = Moving::new(locked, self.watchers.pace);
+        let mut due = steps::of_orders(&mut tx, &orders).await?.reported("steps", &self.plumbing);
+        due.retain(|step| is_due(step, now, latest));
         let mut again = Vec::new();
         for step in &due {
             let Some(order) = moving.order(step.order_id) else { continue };
@@ -108,28 +103,33 @@ impl Sagas {
     }
 
     /// Moves on what is due, until told to stop.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut failing = false;
+    pub(crate) async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
+        let (mut failing, mut waiting) = (false, store::Waiting::default());
         loop {
-            match self.drain(Timestamp::now()).await {
-                Ok(_) => {
-                    failing = false;
-                    if let Ok(parked) = steps::count_parked(&self.db).await {
-                        self.watchers.metrics.parked(parked);
-                    }
-                }
+            match self.drain(Timestamp::now(), &pulse).await {
+                Ok(_) => failing = false,
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        let error = &error as &dyn std::error::Error;
+                        let error = tracing::field::display(Chain(&error));
                         tracing::warn!(error, "sagas that wait can't be looked for");
                     }
                 }
             }
+            if let Ok(now_waiting) = store::waiting(&self.db).await {
+                waiting = now_waiting;
+                self.plumbing.refreshed("orders");
+            }
+            // While the database can't say, what waited grows older.
+            self.watchers.metrics.waiting(&waiting, Timestamp::now());
             if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return;
             }
         }
     }
+}
+
+fn is_due(step: &Kept, now: Timestamp, latest: Timestamp) -> bool {
+    step.due_at.is_some_and(|at| at <= now || (at > latest && step.step.is_compensation()))
 }
 
 /// A step that should have been answered by now.

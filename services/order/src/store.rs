@@ -4,10 +4,62 @@ mod rows;
 pub(crate) mod steps;
 
 use contracts::{Line, Money, OrderId, ProductListed, Timestamp};
-use store::{Db, Result, Tx};
+use runtime::Metrics;
+use store::{Db, Error, Result, Tx};
 
 use crate::order::{Entry, Order};
 use rows::{COLUMNS, OrderRow, columns};
+
+/// Something that is due, in the order in which it is: when, in microseconds since 1970, and of which order.
+pub(crate) type Due = (i64, OrderId);
+
+/// Before everything that is due.
+pub(crate) const FIRST: Due = (i64::MIN, OrderId::nil());
+
+/// What was read of some rows. A row that can't be read, as one of a newer version, costs only itself.
+#[derive(Debug)]
+pub(crate) struct Found<T> {
+    pub(crate) read: Vec<T>,
+    /// The orders of those that can't be read, and why not.
+    pub(crate) unreadable: Vec<(OrderId, Error)>,
+}
+
+impl<T> Found<T> {
+    /// Reads rows, each of the order that `id` says.
+    fn of<R>(rows: Vec<R>, id: impl Fn(&R) -> OrderId) -> Self
+    where
+        T: TryFrom<R, Error = Error>,
+    {
+        let mut found = Self { read: Vec::with_capacity(rows.len()), unreadable: Vec::new() };
+        for row in rows {
+            let order_id = id(&row);
+            match T::try_from(row) {
+                Ok(row) => found.read.push(row),
+                Err(error) => found.unreadable.push((order_id, error)),
+            }
+        }
+        found
+    }
+
+    /// What could be read, after the rest was reported as rows of `table`.
+    pub(crate) fn reported(self, table: &'static str, metrics: &Metrics) -> Vec<T> {
+        for (order_id, error) in &self.unreadable {
+            metrics.unreadable(table, order_id, error);
+        }
+        self.read
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// When something can't be read.
+    pub(crate) fn all(self) -> Result<Vec<T>> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.read),
+            Some((_, error)) => Err(error),
+        }
+    }
+}
 
 /// A product's price as this service knows it.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -68,30 +120,61 @@ pub(crate) async fn insert_orders(tx: &mut Tx, orders: &[&Order]) -> Result<()> 
 
 /// Reads orders and locks them until the transaction ends; in the order of their ids, so that two transactions can't wait for
 /// each other.
-pub(crate) async fn lock_orders(tx: &mut Tx, ids: &[OrderId]) -> Result<Vec<Order>> {
+pub(crate) async fn lock_orders(tx: &mut Tx, ids: &[OrderId]) -> Result<Found<Order>> {
+    lock(tx, ids, "FOR UPDATE").await
+}
+
+/// As [`lock_orders`], but leaves out those that another transaction has locked.
+pub(crate) async fn lock_free_orders(tx: &mut Tx, ids: &[OrderId]) -> Result<Found<Order>> {
+    lock(tx, ids, "FOR UPDATE SKIP LOCKED").await
+}
+
+async fn lock(tx: &mut Tx, ids: &[OrderId], how: &str) -> Result<Found<Order>> {
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     let sql = format!(
-        "SELECT {COLUMNS} FROM orders WHERE order_id IN (VALUES {{}}) ORDER BY order_id FOR UPDATE"
+        "SELECT {COLUMNS} FROM orders WHERE order_id IN (VALUES {{}}) ORDER BY order_id {how}"
     );
     let rows = tx.fetch_many::<_, OrderRow>(&sql, &sorted, |row, id| row.bind(*id)).await?;
-    rows.into_iter().map(Order::try_from).collect()
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
-/// Reads and locks up to `limit` placed orders whose time was up at `now`, leaving out what another replica has.
-pub(crate) async fn lock_overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<Order>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM orders WHERE status = 'placed' AND deadline_at <= $1
-         ORDER BY deadline_at LIMIT $2 FOR UPDATE SKIP LOCKED"
-    );
-    let rows = tx.query(sql).bind(now.as_micros()).bind(limit).all::<OrderRow>().await?;
-    rows.into_iter().map(Order::try_from).collect()
+/// Up to `limit` placed orders whose time was up at `now`, those after `after` by deadline and id: a look that takes no writer.
+pub(crate) async fn overdue(db: &Db, now: Timestamp, after: Due, limit: i64) -> Result<Vec<Due>> {
+    db.read(
+        "SELECT deadline_at, order_id FROM orders WHERE status = 'placed' AND deadline_at <= $1
+             AND (deadline_at, order_id) > ($2, $3) ORDER BY deadline_at, order_id LIMIT $4",
+    )
+    .bind(now.as_micros())
+    .bind(after.0)
+    .bind(after.1)
+    .bind(limit)
+    .all()
+    .await
 }
 
-/// Whether any order's time was up at `now`: a look that takes no writer.
-pub(crate) async fn any_overdue(db: &Db, now: Timestamp) -> Result<bool> {
-    let sql = "SELECT 1 FROM orders WHERE status = 'placed' AND deadline_at <= $1 LIMIT 1";
-    Ok(db.read(sql).bind(now.as_micros()).optional::<(i32,)>().await?.is_some())
+/// What waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// Steps that an operator should look at.
+    pub(crate) parked: u64,
+    /// When the order was placed that has waited longest for its decision.
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+/// What waits now.
+pub(crate) async fn waiting(db: &Db) -> Result<Waiting> {
+    let (parked, oldest) = db
+        .read(
+            "SELECT (SELECT count(*) FROM steps WHERE parked_at IS NOT NULL AND answered_at IS NULL),
+                    (SELECT placed_at FROM orders WHERE status = 'placed' ORDER BY deadline_at LIMIT 1)",
+        )
+        .one::<(i64, Option<i64>)>()
+        .await?;
+    Ok(Waiting {
+        parked: u64::try_from(parked).unwrap_or(0),
+        oldest: oldest.map(Timestamp::from_micros),
+    })
 }
 
 /// Writes the states of locked orders. The card is forgotten as soon as nobody will ask for a charge any more.
@@ -127,10 +210,10 @@ pub(crate) async fn order(db: &Db, id: OrderId) -> Result<Option<Order>> {
 }
 
 /// The orders with these ids, as they are.
-pub(crate) async fn orders(db: &Db, ids: &[OrderId]) -> Result<Vec<Order>> {
+pub(crate) async fn orders(db: &Db, ids: &[OrderId]) -> Result<Found<Order>> {
     let sql = concat!("SELECT ", columns!(), " FROM orders WHERE order_id IN (VALUES {})");
     let rows = db.read_many::<_, OrderRow>(sql, ids, |row, id| row.bind(*id)).await?;
-    rows.into_iter().map(Order::try_from).collect()
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
 /// Adds to the timelines; a kind of fact that an order has already is left as it is.

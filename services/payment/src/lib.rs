@@ -52,9 +52,11 @@ pub async fn run(
         processor,
         woken: to_reverse,
         metrics: reversals::Metrics::registered(&service.metrics),
+        plumbing: service.metrics.clone(),
         pace: (&config).into(),
     };
-    service.spawn("reversals", reversals.run(service.shutdown.clone()));
+    let shutdown = service.shutdown.clone();
+    service.spawn("reversals", |pulse| reversals.run(pulse, shutdown));
 
     let api = http::routes(payments);
     service.serve(listener, api).await

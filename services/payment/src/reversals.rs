@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use contracts::{Cause, OrderId, Timestamp};
 use futures_util::future::join_all;
-use runtime::{Failure, telemetry};
+use runtime::{Chain, Failure, Pulse, telemetry};
 use store::Db;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,11 @@ impl From<&Config> for Pace {
 }
 
 impl Pace {
+    /// Later than this no payment can be due; clocks may differ by a lease.
+    fn latest(&self, now: Timestamp) -> Timestamp {
+        now + self.backoff_max.max(self.lease) + self.lease
+    }
+
     /// The pause after so many failures.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
@@ -73,6 +78,8 @@ pub struct Reversals {
     pub woken: Arc<Notify>,
     /// What it counts.
     pub metrics: Metrics,
+    /// What every service counts.
+    pub plumbing: runtime::Metrics,
     /// When it tries again.
     pub pace: Pace,
 }
@@ -86,9 +93,10 @@ struct Attempt {
 
 impl Reversals {
     /// Undoes what is due, again and again, until told to stop.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(self, pulse: Pulse, shutdown: CancellationToken) {
         let mut failed = false;
         while !shutdown.is_cancelled() {
+            pulse.expect(self.pace.lease);
             match self.step().await {
                 Ok(tried) => {
                     failed = false;
@@ -98,7 +106,7 @@ impl Reversals {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
-                        let error = &error as &dyn std::error::Error;
+                        let error = tracing::field::display(Chain(&error));
                         tracing::warn!(error, "payments can't be undone at the moment");
                     }
                 }
@@ -120,21 +128,31 @@ impl Reversals {
         Ok(())
     }
 
-    /// Tries to undo one batch; how many payments that were.
+    /// Tries to undo one batch; how many payments were taken.
     async fn step(&self) -> store::Result<usize> {
-        let backlog = sql::backlog(&self.db, ALERT_AFTER).await?;
+        let now = Timestamp::now();
+        let latest = self.pace.latest(now);
+        let backlog = sql::backlog(&self.db, now, latest, ALERT_AFTER).await?;
         self.metrics.failing.set(backlog.failing.cast_signed());
+        self.plumbing.refreshed("reversals");
         // Reading first: on SQLite a look costs nothing then, and on neither a transaction.
-        if backlog.next_due.is_none_or(|due| due > Timestamp::now()) {
+        if !backlog.due {
             return Ok(0);
         }
         let mut tx = self.db.begin().await?;
-        let due = sql::claim_due(&mut tx, Timestamp::now(), self.pace.lease, BATCH).await?;
+        let claimed = sql::claim_due(&mut tx, now, latest, self.pace.lease, BATCH).await?;
         tx.commit().await?;
-        let attempts = join_all(due.into_iter().map(|payment| self.attempt(payment))).await;
-        let tried = attempts.len();
+        let taken = claimed.len();
+        let due = claimed.into_iter().filter_map(|payment| {
+            payment
+                .inspect_err(|(order_id, error)| {
+                    self.plumbing.unreadable("payments", order_id, error);
+                })
+                .ok()
+        });
+        let attempts = join_all(due.map(|payment| self.attempt(payment))).await;
         self.settle(attempts).await?;
-        Ok(tried)
+        Ok(taken)
     }
 
     /// Asks the processor, in a span that goes on with the trace of the cancellation.
@@ -215,24 +233,13 @@ impl Attempt {
 /// Says once that a payment resists, loudly; the metrics say that it still does.
 fn report(payment: &Payment, failure: &Failure) {
     let failures = payment.failed_reversals.saturating_add(1);
-    let error = describe(failure);
+    let error = Chain(failure).to_string();
     let order_id = payment.order_id;
     if failures == ALERT_AFTER {
         tracing::error!(%order_id, failures, error, "a cancelled order's payment can't be undone; still trying");
     } else {
         tracing::debug!(%order_id, failures, error, "undoing a payment failed");
     }
-}
-
-/// The failure with its causes, `a: b`.
-fn describe(failure: &Failure) -> String {
-    let mut text = failure.to_string();
-    let mut cause = std::error::Error::source(failure);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

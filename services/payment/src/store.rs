@@ -106,11 +106,22 @@ fn read(rows: Vec<PaymentRow>) -> Result<Vec<Payment>> {
     rows.into_iter().map(Payment::try_from).collect()
 }
 
+/// A payment, or that of which order can't be read, and why.
+pub type Readable = Result<Payment, (OrderId, Error)>;
+
+fn each(rows: Vec<PaymentRow>) -> Vec<Readable> {
+    let read = |row: PaymentRow| {
+        let order_id = row.order_id;
+        Payment::try_from(row).map_err(|error| (order_id, error))
+    };
+    rows.into_iter().map(read).collect()
+}
+
 /// Writes the payments of orders that have none yet; which orders these are. The others keep theirs. Give them in the
 /// order of their order ids: two transactions that insert in different orders could wait for each other.
 ///
 /// # Errors
-/// When the database is away.
+/// When the database is unavailable.
 pub async fn create(tx: &mut Tx, payments: &[Payment]) -> Result<HashSet<OrderId>> {
     let created = tx
         .fetch_many::<_, (Uuid,)>(
@@ -130,7 +141,7 @@ pub async fn create(tx: &mut Tx, payments: &[Payment]) -> Result<HashSet<OrderId
 /// [`create`].
 ///
 /// # Errors
-/// When the database is away, or a row can't be read.
+/// When the database is unavailable, or a row can't be read.
 pub async fn lock(tx: &mut Tx, order_ids: &[OrderId]) -> Result<Vec<Payment>> {
     let rows = tx
         .fetch_many::<_, PaymentRow>(
@@ -149,7 +160,7 @@ pub async fn lock(tx: &mut Tx, order_ids: &[OrderId]) -> Result<Vec<Payment>> {
 /// Writes payments that exist, and that this transaction has locked.
 ///
 /// # Errors
-/// When the database is away.
+/// When the database is unavailable.
 pub async fn save(tx: &mut Tx, payments: &[Payment]) -> Result<()> {
     tx.execute_many(
         concat!(
@@ -168,68 +179,72 @@ pub async fn save(tx: &mut Tx, payments: &[Payment]) -> Result<()> {
 }
 
 /// Takes up to `limit` payments that are due to be undone, the longest due first, and puts them off by `lease`, so that no other
-/// replica takes them meanwhile, and one will if this process dies.
+/// replica takes them meanwhile, and one will if this process dies. One that can't be read is put off too, and costs none of the
+/// others. One that is due later than `latest` could make it is of a clock that has been set back since, and is due too.
 ///
 /// Materialized, so that the rows are chosen once: a join could choose again, and lock more than `limit`.
 ///
 /// # Errors
-/// When the database is away, or a row can't be read.
+/// When the database is unavailable.
 pub async fn claim_due(
     tx: &mut Tx,
     now: Timestamp,
+    latest: Timestamp,
     lease: Duration,
     limit: usize,
-) -> Result<Vec<Payment>> {
+) -> Result<Vec<Readable>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = tx
         .query(concat!(
             "WITH due AS MATERIALIZED (
-                 SELECT order_id FROM payments WHERE due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 SELECT order_id FROM payments WHERE due_at <= $2 OR due_at > $3
+                 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)
              UPDATE payments SET due_at = $1 WHERE order_id IN (SELECT order_id FROM due)
              RETURNING ",
             columns!()
         ))
         .bind((now + lease).as_micros())
         .bind(now.as_micros())
+        .bind(latest.as_micros())
         .bind(limit)
         .all::<PaymentRow>()
         .await?;
-    read(rows)
+    Ok(each(rows))
 }
 
 /// What must still be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// When the next is due; none when there is nothing.
-    pub next_due: Option<Timestamp>,
+    /// Whether anything is due.
+    pub due: bool,
     /// How many have failed at least as often as was asked for.
     pub failing: u64,
 }
 
-/// What must still be undone; `failing` counts what has failed `failures` times or more.
+/// What must still be undone; `failing` counts what has failed `failures` times or more. What is due: see [`claim_due`].
 ///
 /// # Errors
-/// When the database is away.
-pub async fn backlog(db: &Db, failures: u32) -> Result<Backlog> {
-    let (next_due, failing) = db
+/// When the database is unavailable.
+pub async fn backlog(db: &Db, now: Timestamp, latest: Timestamp, failures: u32) -> Result<Backlog> {
+    let (due, failing) = db
         .read(
-            "SELECT min(due_at), count(CASE WHEN failed_reversals >= $1 THEN 1 END)
+            "SELECT count(CASE WHEN due_at <= $1 OR due_at > $2 THEN 1 END),
+                    count(CASE WHEN failed_reversals >= $3 THEN 1 END)
              FROM payments WHERE due_at IS NOT NULL",
         )
+        .bind(now.as_micros())
+        .bind(latest.as_micros())
         .bind(i64::from(failures))
-        .one::<(Option<i64>, i64)>()
+        .one::<(i64, i64)>()
         .await?;
-    Ok(Backlog {
-        next_due: next_due.map(Timestamp::from_micros),
-        failing: u64::try_from(failing).unwrap_or(0),
-    })
+    Ok(Backlog { due: due > 0, failing: u64::try_from(failing).unwrap_or(0) })
 }
 
 /// The payments that must still be undone, those that failed most often first, at most `limit`.
 ///
 /// # Errors
-/// When the database is away, or a row can't be read.
-pub async fn reversing(db: &Db, limit: u32) -> Result<Vec<Payment>> {
+/// When the database is unavailable.
+pub async fn reversing(db: &Db, limit: u32) -> Result<Vec<Readable>> {
     let rows = db
         .read(concat!(
             "SELECT ",
@@ -239,13 +254,13 @@ pub async fn reversing(db: &Db, limit: u32) -> Result<Vec<Payment>> {
         .bind(i64::from(limit))
         .all::<PaymentRow>()
         .await?;
-    read(rows)
+    Ok(each(rows))
 }
 
 /// The payment of an order.
 ///
 /// # Errors
-/// When the database is away, or the row can't be read.
+/// When the database is unavailable, or the row can't be read.
 pub async fn find(db: &Db, order_id: OrderId) -> Result<Option<Payment>> {
     db.read(concat!("SELECT ", columns!(), " FROM payments WHERE order_id = $1"))
         .bind(order_id)
@@ -258,7 +273,7 @@ pub async fn find(db: &Db, order_id: OrderId) -> Result<Option<Payment>> {
 /// A coupon: its code in capitals, and how many percent it takes off.
 ///
 /// # Errors
-/// When the database is away.
+/// When the database is unavailable.
 pub async fn coupon(db: &Db, code: &str) -> Result<Option<(String, i32)>> {
     db.read("SELECT code, percent_off FROM coupons WHERE code = $1")
         .bind(code.to_owned())

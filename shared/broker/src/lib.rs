@@ -244,3 +244,12 @@ pub fn definitions(
 ) -> serde_json::Result<String> {
     rabbitmq::definitions(topology, publications, senders)
 }
+
+/// What follows when the task that feeds a consumer has ended by itself: it has panicked, and so does its reader.
+async fn ended<T>(task: &mut tokio::task::JoinHandle<()>) -> T {
+    match task.await {
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Aborted, with the consumer.
+        _ => std::future::pending().await,
+    }
+}

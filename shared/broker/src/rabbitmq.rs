@@ -10,6 +10,7 @@ mod consumer;
 mod dead;
 mod declare;
 mod definitions;
+mod lossy;
 mod message;
 mod outages;
 mod publish;

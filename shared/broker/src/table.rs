@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use contracts::{Exchange, Timestamp};
 use rand::RngExt as _;
-use store::Db;
+use store::{Chain, Db};
 use tokio::sync::OnceCell;
 
 use crate::{Delivery, Depth, Error, History, Message, Outcome, Result, Topology, Verdict};
@@ -25,6 +25,8 @@ pub(crate) use consumer::{Consumer, Receipt};
 const LEASE: Duration = Duration::from_secs(5);
 /// The pause between two looks at an empty queue, at most.
 const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How long a statement may take that grows with what is kept.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// Each delay is stretched by up to this share, so that messages that failed together don't come back together.
 const JITTER: f64 = 0.2;
 
@@ -38,8 +40,11 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) async fn open(url: &str, topology: Topology) -> Result<Self> {
-        let options =
-            store::Options { max_connections: 3, acquire_timeout: Duration::from_secs(5) };
+        let options = store::Options {
+            max_connections: 3,
+            acquire_timeout: Duration::from_secs(5),
+            ..store::Options::default()
+        };
         Ok(Self {
             db: Db::open(url, options).await?,
             topology: Arc::new(topology),
@@ -83,7 +88,7 @@ impl Table {
     pub(crate) async fn publish(&self, batch: &[Message]) -> Vec<Outcome> {
         self.try_publish(batch)
             .await
-            .unwrap_or_else(|error| vec![Outcome::Failed(error.to_string()); batch.len()])
+            .unwrap_or_else(|error| vec![Outcome::Failed(Chain(&error).to_string()); batch.len()])
     }
 
     async fn try_publish(&self, batch: &[Message]) -> Result<Vec<Outcome>> {
@@ -159,6 +164,7 @@ impl Table {
     pub(crate) async fn erase(&self) -> Result<()> {
         self.declare().await?;
         let mut tx = self.db.begin().await?;
+        tx.may_take(LONGEST).await?;
         tx.query("DELETE FROM deliveries").execute().await?;
         tx.query("DELETE FROM dead_letters").execute().await?;
         tx.query("DELETE FROM history").execute().await?;
@@ -214,6 +220,44 @@ impl Table {
             Leased { seq, lease, routing_key, body, history }
         });
         Ok(leased.collect())
+    }
+
+    /// Makes due what could not be due so late: the clock has been set back since, and it would wait until the clock is there again.
+    /// A message that was never delivered is due at once, a lease lasts for [`LEASE`], and a retry for its delay.
+    async fn rescue(&self, queue: &str) -> Result<()> {
+        self.declare().await?;
+        macro_rules! late {
+            () => {
+                "queue = $1 AND due_at > $2 AND (times > 0 OR lease = 0 OR due_at > $3)"
+            };
+        }
+        let now = Timestamp::now();
+        // Twice, since another machine's clock may be ahead.
+        let leased = (now + LEASE * 2).as_micros();
+        let longest = self.topology.retry_delays.iter().max().copied().unwrap_or_default();
+        let retried = (now + longest.mul_f64(1.0 + JITTER) + LEASE * 2).as_micros();
+        // Looking costs a reader nothing, changing takes the writer.
+        let any = self.db.read(concat!("SELECT 1 FROM deliveries WHERE ", late!(), " LIMIT 1"));
+        let any = any.bind(queue.to_owned()).bind(leased).bind(retried);
+        if any.optional::<(i32,)>().await?.is_none() {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        let rescued = tx
+            .query(concat!("UPDATE deliveries SET due_at = $4 WHERE ", late!()))
+            .bind(queue.to_owned())
+            .bind(leased)
+            .bind(retried)
+            .bind(now.as_micros())
+            .execute()
+            .await?;
+        tx.commit().await?;
+        tracing::warn!(
+            queue,
+            rescued,
+            "the clock was set back; messages that would have waited for it are due"
+        );
+        Ok(())
     }
 
     /// Keeps deliveries, each with its lease, away from other consumers for another while.

@@ -40,6 +40,18 @@ pub struct Plumbing {
     #[arg(long, env = "PREFETCH", default_value_t = 256)]
     pub prefetch: u16,
 
+    /// How long messages are held while the database is not available. After that they go back to the broker, and none are taken
+    /// until it is: RabbitMQ ends a consumer that holds one for too long (consumer_timeout, half an hour), and counts that as a
+    /// delivery of each.
+    #[arg(
+        long,
+        env = "DATABASE_PATIENCE",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        default_value = "2m"
+    )]
+    pub patience: Duration,
+
     /// How long a failed message waits before each further attempt; after the last one it is a dead letter.
     #[arg(
         long,

@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use body::{Json, idempotency_key, uuid_key};
 
-use crate::{Metrics, Problem};
+use crate::{Metrics, Problem, Watchdog, watchdog};
 
 /// The largest body that a request may have, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -41,6 +41,8 @@ pub struct Ground {
     pub db: Db,
     /// Without the broker it is: what it has to say waits in the outbox.
     pub broker: Broker,
+    /// With a loop that stands still it isn't.
+    pub watchdog: Watchdog,
 }
 
 /// A service's whole HTTP application: its own routes, and `/livez`, `/readyz`, `/metrics`, `/openapi.json` and a page to read
@@ -74,7 +76,10 @@ fn operations(ground: Option<Ground>, metrics: Metrics) -> Router {
 }
 
 async fn ready(State(ground): State<Option<Ground>>) -> Result<String, Problem> {
-    let Some(Ground { db, broker }) = ground else { return Ok("ok".to_owned()) };
+    let Some(Ground { db, broker, watchdog }) = ground else { return Ok("ok".to_owned()) };
+    if let Some(stuck) = watchdog.stuck(watchdog::NOT_READY_AFTER) {
+        return Err(Problem::unavailable(stuck.to_string()));
+    }
     match tokio::time::timeout(READY_TIMEOUT, db.ping()).await {
         Ok(Ok(())) => Ok(match broker.trouble() {
             None => "ok".to_owned(),
@@ -125,4 +130,22 @@ pub fn located<T: serde::Serialize>(
     body: T,
 ) -> axum::response::Response {
     (status, [(header::LOCATION, location.to_owned())], axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_with_a_loop_that_stands_still_is_not_ready() {
+        let database = testkit::sqlite_database();
+        let db = Db::open(&database.url, store::Options::default()).await.unwrap();
+        let broker = Broker::open(&database.url, broker::Topology::default()).await.unwrap();
+        let (watchdog, pulse) = Watchdog::over_a_loop("relay", watchdog::NOT_READY_AFTER);
+        let ground = Ground { db, broker, watchdog };
+        let refused = ready(State(Some(ground.clone()))).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("relay"), "{refused:?}");
+        pulse.beat();
+        assert_eq!(ready(State(Some(ground))).await.unwrap(), "ok");
+    }
 }

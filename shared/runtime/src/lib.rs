@@ -7,6 +7,7 @@
 pub mod client;
 mod config;
 mod crash;
+mod gauges;
 pub mod http;
 mod metrics;
 mod program;
@@ -14,6 +15,7 @@ mod relay;
 mod service;
 mod subscriber;
 pub mod telemetry;
+mod watchdog;
 
 pub use config::{Plumbing, RETRY_DELAYS};
 pub use crash::CrashPoint;
@@ -22,4 +24,6 @@ pub use metrics::Metrics;
 pub use program::{Program, bind, main, program};
 pub use relay::Relay;
 pub use service::{Migrations, Service};
+pub use store::Chain;
 pub use subscriber::{Apply, Failure, Handler, Local, Received, Subscriber};
+pub use watchdog::{Pulse, Stuck, Watchdog};

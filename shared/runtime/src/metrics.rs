@@ -1,8 +1,10 @@
 //! What a service counts and measures, as Prometheus text.
 
 use std::{
-    fmt::Debug,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    collections::BTreeMap,
+    fmt::{Debug, Display},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{
@@ -15,9 +17,15 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use store::Chain;
+
+/// An unreadable row that wasn't met for this long has been repaired: all who look for rows do so more often.
+const REPAIRED_AFTER: Duration = Duration::from_secs(120);
 
 /// A metric's labels.
 type Labels = Vec<(&'static str, String)>;
+/// Rows by table and key, and when each was met last.
+type Unreadable = BTreeMap<(&'static str, String), Instant>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// A service's metrics. Cloning shares them.
@@ -39,6 +47,13 @@ pub struct Metrics {
     pub(crate) dead_letters: Gauge,
     pub(crate) consumer_connected: Gauge,
     pub(crate) database_connected: Gauge,
+    /// Rows that this program has met and can't read, by table.
+    unreadable_rows: Family<Labels, Gauge>,
+    unreadable: Arc<Mutex<Unreadable>>,
+    /// How long ago gauges were set.
+    gauge_age: Family<Labels, Gauge<f64, AtomicU64>>,
+    /// When they were.
+    refreshed: Arc<Mutex<BTreeMap<&'static str, Instant>>>,
 }
 
 impl Debug for Metrics {
@@ -68,6 +83,10 @@ impl Metrics {
             dead_letters: Gauge::default(),
             consumer_connected: Gauge::default(),
             database_connected: Gauge::default(),
+            unreadable_rows: Family::default(),
+            unreadable: Arc::default(),
+            gauge_age: Family::default(),
+            refreshed: Arc::default(),
         };
         let m = metrics.clone();
         metrics.with_registry(|r| {
@@ -112,6 +131,17 @@ impl Metrics {
                 "1 while the service's database answers this process",
                 m.database_connected,
             );
+            r.register(
+                "shop_unreadable_rows",
+                "Rows that this program has met and can't handle; the log names them",
+                m.unreadable_rows,
+            );
+            r.register_with_unit(
+                "shop_gauge_age",
+                "How long ago the gauges of the outbox, the queue and others were refreshed",
+                Unit::Seconds,
+                m.gauge_age,
+            );
         });
         metrics
     }
@@ -121,7 +151,53 @@ impl Metrics {
         register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Messages in the outbox when it was last counted, about a second ago.
+    /// Reports a row of a table that can't be read, or not moved on: in the log when it is met first, in the gauge for as long as it is
+    /// met.
+    pub fn unreadable(
+        &self,
+        table: &'static str,
+        key: &dyn Display,
+        error: &dyn std::error::Error,
+    ) {
+        let key = key.to_string();
+        let met = self.unreadable_rows().insert((table, key.clone()), Instant::now());
+        if met.is_none() {
+            let error = tracing::field::display(Chain(error));
+            tracing::error!(
+                table,
+                key,
+                error,
+                "a row can't be handled; it is left out, and tried again"
+            );
+        }
+    }
+
+    fn unreadable_rows(&self) -> MutexGuard<'_, Unreadable> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what was met lately; what wasn't has been repaired.
+    fn count_unreadable(&self) {
+        let mut met = self.unreadable_rows();
+        for (table, _) in met.keys() {
+            self.unreadable_rows.get_or_create(&vec![("table", (*table).to_owned())]).set(0);
+        }
+        met.retain(|_, at| at.elapsed() < REPAIRED_AFTER);
+        for (table, _) in met.keys() {
+            self.unreadable_rows.get_or_create(&vec![("table", (*table).to_owned())]).inc();
+        }
+    }
+
+    /// Notes that the gauges of something were just refreshed: from now on their age is a metric.
+    pub fn refreshed(&self, what: &'static str) {
+        self.refreshed_at().insert(what, Instant::now());
+    }
+
+    fn refreshed_at(&self) -> MutexGuard<'_, BTreeMap<&'static str, Instant>> {
+        self.refreshed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages in the outbox when it was last counted: a second ago, or up to 15 when counting takes long.
     #[must_use]
     pub fn outbox_rows(&self) -> u64 {
         self.outbox_rows.get().cast_unsigned()
@@ -130,6 +206,11 @@ impl Metrics {
     /// All of them in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
+        self.count_unreadable();
+        for (what, at) in self.refreshed_at().iter() {
+            let labels = vec![("gauges", (*what).to_owned())];
+            self.gauge_age.get_or_create(&labels).set(at.elapsed().as_secs_f64());
+        }
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a String can't fail.

@@ -2,31 +2,35 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, SystemTime},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use broker::{Broker, Message, Outcome};
-use contracts::{Header, Timestamp};
-use store::{Db, Leased};
+use contracts::Header;
+use store::{Chain, Db, Leased};
 use tokio_util::sync::CancellationToken;
 
-use crate::{CrashPoint, Metrics, telemetry};
+use crate::{CrashPoint, Metrics, Pulse, telemetry, watchdog::BROKER_CALL};
 
 /// Rows that are leased and sent together.
 const BATCH: usize = 512;
-/// How often the outbox is looked at when nobody has said that it was filled: leases of a killed relay end, and a
-/// commit whose answer was lost may have filled it.
+/// How often the outbox is polled without a wake-up, since a commit whose answer was lost may have filled
+/// it; and how often rows are freed whose leases have ended.
 const POLL: Duration = Duration::from_secs(1);
 /// The pause after a failure doubles from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Moves messages from a service's outbox to the broker. Several may work on one outbox.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Relay {
     db: Db,
     broker: Broker,
     metrics: Metrics,
     crash: CrashPoint,
+    pulse: Pulse,
+    /// When ended leases were looked for last.
+    reclaimed: Mutex<Option<Instant>>,
 }
 
 /// Why a drain ended early. What was not confirmed is still in the outbox.
@@ -50,28 +54,45 @@ pub enum Error {
 impl Relay {
     /// A relay from a database's outbox to a broker.
     #[must_use]
-    pub const fn new(db: Db, broker: Broker, metrics: Metrics, crash: CrashPoint) -> Self {
-        Self { db, broker, metrics, crash }
+    pub fn new(db: Db, broker: Broker, metrics: Metrics, crash: CrashPoint) -> Self {
+        let (pulse, reclaimed) = (Pulse::default(), Mutex::default());
+        Self { db, broker, metrics, crash, pulse, reclaimed }
     }
 
     /// Sends what is in the outbox; how many messages the broker has confirmed. What no queue is bound to, or the broker refuses,
     /// stays there, and is an error in the log.
     ///
     /// # Errors
-    /// When the database is away, or the broker has not taken all.
+    /// When the database is unavailable, or the broker has not taken all.
     pub async fn drain(&self) -> Result<usize, Error> {
         let mut total = 0;
         loop {
-            let rows = self.db.lease_outbox(BATCH).await?;
+            self.pulse.beat();
+            self.reclaim().await?;
+            let lease = self.db.lease_outbox(BATCH).await?;
             // What is committed from here on wakes the relay again.
-            let more = rows.len() >= BATCH;
-            if !rows.is_empty() {
-                total += self.send(rows).await?;
+            let more = lease.rows.len() + lease.unreadable.len() >= BATCH;
+            for (seq, error) in lease.unreadable {
+                self.metrics.unreadable("outbox", &seq, &error);
+            }
+            if !lease.rows.is_empty() {
+                self.pulse.expect(BROKER_CALL);
+                total += self.send(lease.rows).await?;
             }
             if !more {
                 return Ok(total);
             }
         }
+    }
+
+    /// Frees rows whose leases have ended, now and then.
+    async fn reclaim(&self) -> Result<(), Error> {
+        let due = |at: &Instant| at.elapsed() >= POLL;
+        if self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(due) {
+            self.db.reclaim_outbox().await?;
+            *self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(())
     }
 
     async fn send(&self, rows: Vec<Leased>) -> Result<usize, Error> {
@@ -142,7 +163,8 @@ impl Relay {
     }
 
     /// Drains whenever something was committed, until told to stop; then once more.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, shutdown: CancellationToken) {
+        self.pulse = pulse;
         let mut pause = PAUSES.0;
         let mut failing = false;
         loop {
@@ -164,7 +186,11 @@ impl Relay {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "the outbox doesn't drain; trying again until it does");
+                        let error = tracing::field::display(Chain(&error));
+                        tracing::warn!(
+                            error,
+                            "the outbox doesn't drain; trying again until it does"
+                        );
                     }
                     if stopping {
                         return;
@@ -176,18 +202,6 @@ impl Relay {
                     pause = (pause * 2).min(PAUSES.1);
                 }
             }
-        }
-    }
-
-    /// Keeps the gauges of the outbox, and of the database that it is in, up to date, until told to stop.
-    pub(crate) async fn watch(self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-            let backlog = self.db.outbox_backlog().await;
-            self.metrics.database_connected.set(i64::from(backlog.is_ok()));
-            let Ok(backlog) = backlog else { continue };
-            let age = backlog.oldest.map_or(0.0, |at| Timestamp::now().since(at).as_secs_f64());
-            self.metrics.outbox_age.set(age);
-            self.metrics.outbox_rows.set(backlog.rows.cast_signed());
         }
     }
 }

@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use broker::{Broker, Topology};
 use contracts::{SUBSCRIPTIONS, Subscription, Timestamp};
 use sqlx::migrate::Migrator;
-use store::Db;
+use store::{Chain, Db};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{CrashPoint, Handler, Metrics, Plumbing, Relay, Subscriber, http};
+use crate::{
+    CrashPoint, Handler, Metrics, Plumbing, Pulse, Relay, Subscriber, Watchdog, gauges, http,
+};
 
 /// The migrations of a service, one set per engine.
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +27,10 @@ pub struct Migrations {
 /// The pauses between tries to read the history double from the first to the last: each begins from the start.
 const CATCH_UP_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// How often the gauges of the queue are read.
-const QUEUE_POLL: Duration = Duration::from_secs(5);
-
 /// How long the relay may take for what is left in the outbox when the service is told to stop.
 const LAST_DRAIN: Duration = Duration::from_secs(5);
+/// How long the graceful shutdown may take in all: Docker, for one, kills after ten seconds.
+const STOPPING: Duration = Duration::from_secs(9);
 
 /// A service while it runs.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct Service {
     pub shutdown: CancellationToken,
     plumbing: Plumbing,
     tasks: JoinSet<&'static str>,
+    watchdog: Watchdog,
 }
 
 impl Service {
@@ -91,11 +93,17 @@ impl Service {
             shutdown,
             plumbing: plumbing.clone(),
             tasks: JoinSet::new(),
+            watchdog: Watchdog::default(),
         })
     }
 
-    /// Runs a loop of the service's own beside the others; it must end when [`shutdown`](Self::shutdown) does.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a loop of the service's own beside the others. It must report its progress, also when there is nothing to do, more often
+    /// than every few seconds; and end when [`shutdown`](Self::shutdown) does.
+    pub fn spawn<F>(&mut self, name: &'static str, task: impl FnOnce(Pulse) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = task(self.watchdog.pulse(name));
         self.tasks.spawn(async move {
             task.await;
             name
@@ -112,7 +120,8 @@ impl Service {
             &self.plumbing,
             handler,
         );
-        self.spawn("subscriber", subscriber.run(self.shutdown.clone()));
+        let shutdown = self.shutdown.clone();
+        self.spawn("subscriber", |pulse| subscriber.run(pulse, shutdown));
     }
 
     /// Has the events of the last `period` delivered to the service's queue, once: for a service that is new, and would know what
@@ -120,10 +129,11 @@ impl Service {
     pub fn catch_up(&mut self, period: Duration) {
         let (queue, db, broker) = (self.name, self.db.clone(), self.broker.clone());
         let shutdown = self.shutdown.clone();
-        self.spawn("catching up", async move {
+        self.tasks.spawn(async move {
             let catching_up = catch_up(queue, db, broker, Timestamp::now() - period);
             shutdown.run_until_cancelled(catching_up).await;
             shutdown.cancelled().await;
+            "catching up"
         });
     }
 
@@ -133,29 +143,25 @@ impl Service {
     /// # Errors
     /// When the server fails, or one of the loops ended by itself (it panicked): the process should then be restarted.
     pub async fn serve(mut self, listener: TcpListener, api: OpenApiRouter) -> anyhow::Result<()> {
+        self.watch();
+        // The relay stops last, so that it sends what the others still commit.
+        let relaying = CancellationToken::new();
         let relay = Relay::new(
             self.db.clone(),
             self.broker.clone(),
             self.metrics.clone(),
             self.crash.clone(),
         );
-        self.spawn("outbox gauges", relay.clone().watch(self.shutdown.clone()));
-        self.spawn(
-            "queue gauges",
-            watch_queue(
-                self.name,
-                self.broker.clone(),
-                self.metrics.clone(),
-                self.shutdown.clone(),
-            ),
-        );
-        // The relay stops last, so that it sends what the others still commit.
-        let relaying = CancellationToken::new();
-        let mut relay = tokio::spawn(relay.run(relaying.clone()));
-        let ground = http::Ground { db: self.db.clone(), broker: self.broker.clone() };
+        let mut relay = tokio::spawn(relay.run(self.watchdog.pulse("relay"), relaying.clone()));
+        let ground = http::Ground {
+            db: self.db.clone(),
+            broker: self.broker.clone(),
+            watchdog: self.watchdog.clone(),
+        };
         let app = http::app(self.name, api, Some(ground), self.metrics.clone());
         let server = http::serve(listener, app, self.shutdown.clone());
         tokio::pin!(server);
+        let stuck = self.watchdog.start()?;
         let (tasks, shutdown) = (&mut self.tasks, &self.shutdown);
         let loops = async {
             while let Some(ended) = tasks.join_next().await {
@@ -166,13 +172,20 @@ impl Service {
             // They end when told to; the server still has requests to finish.
             std::future::pending().await
         };
+        let told_to_stop = self.shutdown.clone().cancelled_owned();
+        let out_of_time = tokio::spawn(async {
+            told_to_stop.await;
+            tokio::time::sleep(STOPPING).await;
+        });
         let outcome = tokio::select! {
             served = &mut server => served,
             error = loops => Err(error),
             ended = &mut relay => Err(anyhow::anyhow!("the relay ended by itself: {ended:?}")),
+            Ok(stuck) = stuck => Err(stuck.into()),
         };
         self.shutdown.cancel();
-        if outcome.is_ok() {
+        outcome?;
+        let ending = async {
             while self.tasks.join_next().await.is_some() {}
             relaying.cancel();
             // What it doesn't get sent by then is sent after the next start.
@@ -181,8 +194,27 @@ impl Service {
             }
             self.broker.close().await;
             self.db.close().await;
+            Ok(())
+        };
+        tokio::select! {
+            ended = ending => ended,
+            _ = out_of_time => {
+                tracing::warn!("not all loops ended in time; what they had begun is done again");
+                Ok(())
+            }
         }
-        outcome
+    }
+
+    /// Keeps the gauges that every service has up to date.
+    fn watch(&mut self) {
+        let (db, metrics, shutdown) =
+            (self.db.clone(), self.metrics.clone(), self.shutdown.clone());
+        self.spawn("outbox gauges", |pulse| gauges::watch_outbox(db, metrics, pulse, shutdown));
+        let (name, broker) = (self.name, self.broker.clone());
+        let (metrics, shutdown) = (self.metrics.clone(), self.shutdown.clone());
+        self.spawn("queue gauges", |pulse| {
+            gauges::watch_queue(name, broker, metrics, pulse, shutdown)
+        });
     }
 }
 
@@ -228,33 +260,19 @@ async fn migrate(db: &Db, migrations: Migrations) -> anyhow::Result<()> {
     loop {
         match db.migrate(migrations.postgres, migrations.sqlite).await {
             Ok(()) => return Ok(()),
+            Err(error @ store::Error::LoginRefused(_)) => {
+                return Err(error).context("bringing the schema up to date");
+            }
             Err(error) if error.is_unavailable() => {
                 if !std::mem::replace(&mut waiting, true) {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %Chain(&error),
                         "waiting for the database"
                     );
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             Err(error) => return Err(error).context("bringing the schema up to date"),
-        }
-    }
-}
-
-async fn watch_queue(
-    queue: &'static str,
-    broker: Broker,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) {
-    loop {
-        if let Ok(depth) = broker.depth(queue).await {
-            metrics.queue_ready.set(depth.ready.cast_signed());
-            metrics.dead_letters.set(depth.dead.cast_signed());
-        }
-        if shutdown.run_until_cancelled(tokio::time::sleep(QUEUE_POLL)).await.is_none() {
-            return;
         }
     }
 }

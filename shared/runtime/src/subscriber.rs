@@ -3,11 +3,11 @@
 mod failure;
 mod handler;
 mod intake;
+mod patience;
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use broker::{Broker, Consumer, Delivery, Verdict};
-use futures_util::FutureExt as _;
 use store::{Db, Receipt};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,8 @@ use uuid::Uuid;
 pub use failure::Failure;
 pub use handler::{Apply, Handler, Local, Received};
 
-use crate::{CrashPoint, Metrics, Plumbing};
+use crate::{CrashPoint, Metrics, Plumbing, Pulse};
 use intake::Unreadable;
-
-/// The pauses between tries to reach the service's own database double from the first to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How often the gauge of the connection is set when nothing arrives.
 const GAUGE_POLL: Duration = Duration::from_secs(1);
@@ -48,16 +45,27 @@ pub struct Subscriber<H> {
     metrics: Metrics,
     retry_delays: Vec<Duration>,
     prefetch: u16,
+    patience: Duration,
     crash: CrashPoint,
     handler: Arc<H>,
+    pulse: Pulse,
 }
 
 /// What a running subscriber holds.
 struct Running<H: Handler> {
-    consumer: Consumer,
+    /// None while the database is waited for.
+    consumer: Option<Consumer>,
     calls: JoinSet<Called<H>>,
     /// The messages that are being handled, with the further deliveries of each.
     in_flight: HashMap<(String, Uuid), Vec<Delivery>>,
+}
+
+impl<H: Handler> Running<H> {
+    /// Lets a message come again, with its further deliveries.
+    fn forget(&mut self, job: &Job<H::Message>) {
+        let header = &job.received.header;
+        self.in_flight.remove(&(header.source.clone(), header.id));
+    }
 }
 
 impl<H: Handler> Subscriber<H> {
@@ -78,13 +86,16 @@ impl<H: Handler> Subscriber<H> {
             metrics,
             retry_delays: plumbing.retry_delays.clone(),
             prefetch: plumbing.prefetch,
+            patience: plumbing.patience,
             crash: plumbing.crash_at.clone(),
             handler: Arc::new(handler),
+            pulse: Pulse::default(),
         }
     }
 
     /// Handles messages until told to stop; then finishes what was begun, if that doesn't take too long.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, shutdown: CancellationToken) {
+        self.pulse = pulse;
         let out_of_time = async {
             shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;
@@ -100,15 +111,24 @@ impl<H: Handler> Subscriber<H> {
     /// A handler is never cut in half by the signal to stop: what the world outside was asked would be forgotten.
     async fn handle(&self, shutdown: &CancellationToken) {
         let mut running = Running {
-            consumer: self.broker.consume(self.queue, self.prefetch),
+            consumer: Some(self.broker.consume(self.queue, self.prefetch)),
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
         };
         loop {
-            self.metrics.consumer_connected.set(i64::from(running.consumer.is_connected()));
+            self.pulse.beat();
+            let connected = running.consumer.as_ref().is_some_and(Consumer::is_connected);
+            self.metrics.consumer_connected.set(i64::from(connected));
+            let Some(consumer) = &mut running.consumer else {
+                if shutdown.run_until_cancelled(self.database_is_back()).await.is_none() {
+                    break;
+                }
+                running.consumer = Some(self.broker.consume(self.queue, self.prefetch));
+                continue;
+            };
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                deliveries = running.consumer.next() => {
+                deliveries = consumer.next() => {
                     self.accept(&mut running, deliveries).await;
                 }
                 Some(called) = running.calls.join_next() => {
@@ -145,7 +165,7 @@ impl<H: Handler> Subscriber<H> {
             }
         }
         if !unreadable.is_empty() {
-            running.consumer.settle(unreadable).await;
+            self.settle_all(running, unreadable).await;
         }
         let (mut answered, mut asking) = (Vec::new(), Vec::new());
         for job in jobs {
@@ -155,23 +175,35 @@ impl<H: Handler> Subscriber<H> {
             }
         }
         if !asking.is_empty() {
-            self.prepare(running, asking).await;
+            self.prepare(running, asking, self.patience).await;
         }
         if !answered.is_empty() {
-            self.apply(running, answered).await;
+            self.apply(running, answered, self.patience).await;
         }
     }
 
     /// Commits what must be found after a crash, then starts the calls.
-    async fn prepare(&self, running: &mut Running<H>, jobs: Vec<Job<H::Message>>) {
-        let plans = match self.patiently(|| self.try_prepare(&jobs)).await {
+    async fn prepare(
+        &self,
+        running: &mut Running<H>,
+        jobs: Vec<Job<H::Message>>,
+        patience: Duration,
+    ) {
+        let plans = match self.patiently(patience, || self.try_prepare(&jobs)).await {
             Ok(plans) => plans,
+            Err(failure) if self.is_down(&failure).await => {
+                return self.give_back(running, &jobs, &failure);
+            }
             Err(failure) => match <[_; 1]>::try_from(jobs) {
                 Ok([job]) => return self.fail(running, vec![(job, failure)]).await,
                 // One bad message must cost only itself.
                 Err(jobs) => {
                     for job in jobs {
-                        Box::pin(self.prepare(running, vec![job])).await;
+                        if running.consumer.is_none() {
+                            running.forget(&job);
+                            continue;
+                        }
+                        Box::pin(self.prepare(running, vec![job], Duration::ZERO)).await;
                     }
                     return;
                 }
@@ -233,13 +265,18 @@ impl<H: Handler> Subscriber<H> {
         self.crash.pass("after_call");
         self.fail(running, failed).await;
         if !answered.is_empty() {
-            self.apply(running, answered).await;
+            self.apply(running, answered, self.patience).await;
         }
     }
 
     /// Applies messages in one transaction, or, when that fails, one by one; then acks.
-    async fn apply(&self, running: &mut Running<H>, jobs: Vec<(Job<H::Message>, H::Answer)>) {
-        match self.patiently(|| self.try_apply(&jobs)).await {
+    async fn apply(
+        &self,
+        running: &mut Running<H>,
+        jobs: Vec<(Job<H::Message>, H::Answer)>,
+        patience: Duration,
+    ) {
+        match self.patiently(patience, || self.try_apply(&jobs)).await {
             Ok(new) => {
                 self.crash.pass("after_commit");
                 let (applied, repeated): (Vec<_>, Vec<_>) =
@@ -253,11 +290,18 @@ impl<H: Handler> Subscriber<H> {
                 )
                 .await;
             }
+            Err(failure) if self.is_down(&failure).await => {
+                self.give_back(running, jobs.iter().map(|(job, _)| job), &failure);
+            }
             Err(failure) => match <[_; 1]>::try_from(jobs) {
                 Ok([(job, _)]) => self.fail(running, vec![(job, failure)]).await,
                 Err(jobs) => {
-                    for job in jobs {
-                        Box::pin(self.apply(running, vec![job])).await;
+                    for (job, answer) in jobs {
+                        if running.consumer.is_none() {
+                            running.forget(&job);
+                            continue;
+                        }
+                        Box::pin(self.apply(running, vec![(job, answer)], Duration::ZERO)).await;
                     }
                 }
             },
@@ -292,29 +336,10 @@ impl<H: Handler> Subscriber<H> {
         Ok(is_new)
     }
 
-    /// Tries again as long as the service's own database is away: that is no fault of the message, and costs it no attempt. A panic
-    /// is a failure like others, of which the transaction leaves nothing.
-    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let mut pause = PAUSES.0;
-        loop {
-            let worked = AssertUnwindSafe(work()).catch_unwind().await;
-            match worked.unwrap_or_else(|_| Err(failure::panicked())) {
-                Err(Failure::Store(error)) if error.is_unavailable() => {
-                    if pause == PAUSES.0 {
-                        tracing::warn!(
-                            queue = self.queue,
-                            error = &error as &dyn std::error::Error,
-                            "waiting for the database"
-                        );
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
-                outcome => return outcome,
-            }
+    /// Settles deliveries; those of a consumer that was given up come again anyway.
+    async fn settle_all(&self, running: &mut Running<H>, settlements: Vec<(Delivery, Verdict)>) {
+        if let Some(consumer) = &mut running.consumer {
+            consumer.settle(settlements).await;
         }
     }
 
@@ -328,7 +353,7 @@ impl<H: Handler> Subscriber<H> {
             self.observe(&job, outcome);
             self.conclude(running, job, Verdict::Ack, &mut settlements);
         }
-        running.consumer.settle(settlements).await;
+        self.settle_all(running, settlements).await;
     }
 
     async fn fail(&self, running: &mut Running<H>, failed: Vec<(Job<H::Message>, Failure)>) {
@@ -342,7 +367,7 @@ impl<H: Handler> Subscriber<H> {
             self.observe(&job, outcome);
             self.conclude(running, job, verdict, &mut settlements);
         }
-        running.consumer.settle(settlements).await;
+        self.settle_all(running, settlements).await;
     }
 
     /// The verdict holds for all deliveries of the message, and one copy is enough to keep. It is given to the newest: the older ones

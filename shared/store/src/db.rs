@@ -1,37 +1,67 @@
 //! The connection pools, and the schema.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{pin::pin, str::FromStr, sync::Arc, time::Duration};
 
+use contracts::Timestamp;
 use sqlx::{
-    Connection as _, PgPool, SqlitePool,
+    Connection as _, PgConnection, SqliteConnection,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    postgres::PgConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     Error, Query, Result, Row, RowValues, Tx,
+    error::no_answer,
     many::{Engine, statements},
-    query::Target,
+    pool::{Limits, Pool},
+    query::{On, Target},
 };
 
-/// How long a process waits for another one that has an SQLite file, and the pause between two tries to open one.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// A connection to PostgreSQL that is older is replaced.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// How a pool is sized.
+/// How long changing the schema may take, with whatever waits for another program that is changing it.
+const MIGRATION: Duration = Duration::from_secs(600);
+
+/// How often a migration that takes long says so.
+const MIGRATION_SLOW: Duration = Duration::from_secs(10);
+
+/// How a database is used.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Connections at most; on SQLite, of the readers (there is always one writer).
     pub max_connections: u32,
     /// How long a caller waits for a connection before the database counts as not available.
     pub acquire_timeout: Duration,
+    /// How long a caller waits for the answer to a statement or a commit, before the connection is closed. PostgreSQL
+    /// ends a statement somewhat earlier, so that its connection can stay.
+    pub statement_timeout: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_connections: 8, acquire_timeout: Duration::from_secs(2) }
+        Self {
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Options {
+    /// The limits of a pool.
+    const fn limits(&self, connections: u32, lifetime: Option<Duration>) -> Limits {
+        Limits {
+            connections: connections as usize,
+            lifetime,
+            acquire: self.acquire_timeout,
+            statement: self.statement_timeout,
+        }
     }
 }
 
@@ -44,17 +74,17 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Pools {
-    Postgres(PgPool),
+    Postgres(Pool<PgConnection>),
     /// One writer, so that writers queue in the process (in order, at no cost) and not in the file's lock.
     Sqlite {
-        writer: SqlitePool,
-        readers: SqlitePool,
+        writer: Pool<SqliteConnection>,
+        readers: Pool<SqliteConnection>,
     },
 }
 
 impl Db {
-    /// Opens the database at `postgres://…` or `sqlite://path` (made when it doesn't exist). PostgreSQL may be away: calls then
-    /// answer [`Error::Unavailable`] until it is back.
+    /// Opens the database at `postgres://…` or `sqlite://path` (made when it doesn't exist). PostgreSQL may be unavailable:
+    /// calls then answer [`Error::NoConnection`] until it is back.
     ///
     /// # Errors
     /// When the URL can't be used, or the SQLite file can't be opened.
@@ -75,81 +105,101 @@ impl Db {
     /// the same time.
     ///
     /// # Errors
-    /// When a migration fails, or the database is away.
+    /// When a migration fails, or the database is unavailable.
     pub async fn migrate(&self, postgres: &Migrator, sqlite: &Migrator) -> Result<()> {
-        match &self.pools {
-            Pools::Postgres(pool) => {
-                for migrator in [&sqlx::migrate!("./migrations/postgres"), postgres] {
-                    tolerant(migrator).run(pool).await?;
+        let migrating = async {
+            match &self.pools {
+                Pools::Postgres(pool) => {
+                    let mut connection = pool.get().await?.take()?;
+                    // Building an index may take minutes, and so may another replica that is at it.
+                    sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
+                        .execute(&mut connection)
+                        .await?;
+                    for migrator in [&sqlx::migrate!("./migrations/postgres"), postgres] {
+                        tolerant(migrator).run_direct(None, &mut connection, false).await?;
+                    }
+                    Ok(connection.close().await?)
+                }
+                Pools::Sqlite { writer, .. } => {
+                    let mut connection = writer.get().await?.take()?;
+                    // sqlx takes no lock here: two processes that both find a table missing would both create it.
+                    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+                    for migrator in [&sqlx::migrate!("./migrations/sqlite"), sqlite] {
+                        tolerant(migrator).run_direct(None, &mut *tx, false).await?;
+                    }
+                    tx.commit().await?;
+                    Ok(connection.close().await?)
                 }
             }
-            Pools::Sqlite { writer, .. } => {
-                // On SQLite sqlx takes no lock: two processes that both find a table missing would both create it.
-                let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-                for migrator in [&sqlx::migrate!("./migrations/sqlite"), sqlite] {
-                    tolerant(migrator).run_direct(None, &mut *tx, false).await?;
+        };
+        let mut migrating = pin!(timeout(MIGRATION, migrating));
+        loop {
+            tokio::select! {
+                migrated = &mut migrating => {
+                    return migrated.unwrap_or_else(|_| Err(Error::Unavailable(no_answer(MIGRATION))));
                 }
-                tx.commit().await?;
+                () = sleep(MIGRATION_SLOW) => {
+                    tracing::warn!("the schema is still being brought up to date");
+                }
             }
         }
-        Ok(())
     }
 
     /// Runs the engine's text of `CREATE … IF NOT EXISTS` statements, one process at a time: for a database that several
     /// programs share, and none owns.
     ///
     /// # Errors
-    /// When the database is away or refuses.
+    /// When the database is unavailable or refuses.
     pub async fn create_if_missing(
         &self,
         postgres: &'static str,
         sqlite: &'static str,
     ) -> Result<()> {
+        let mut tx = self.begin().await?;
         match &self.pools {
-            Pools::Postgres(pool) => {
-                let mut tx = pool.begin().await?;
-                // Two sessions that both find a table missing would both create it. The number is arbitrary.
-                sqlx::query("SELECT pg_advisory_xact_lock(1886611567)").execute(&mut *tx).await?;
-                sqlx::raw_sql(postgres).execute(&mut *tx).await?;
-                tx.commit().await?;
+            // Two sessions that both find a table missing would both create it. The number is arbitrary.
+            Pools::Postgres(_) => {
+                tx.query("SELECT pg_advisory_xact_lock(1886611567)").execute().await?;
+                tx.run_all(postgres).await?;
             }
-            Pools::Sqlite { writer, .. } => {
-                let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-                sqlx::raw_sql(sqlite).execute(&mut *tx).await?;
-                tx.commit().await?;
-            }
+            Pools::Sqlite { .. } => tx.run_all(sqlite).await?,
         }
-        Ok(())
+        tx.commit().await
     }
 
     /// Begins a writing transaction. Dropping it rolls it back.
     ///
     /// # Errors
-    /// When the database is away or every connection stays busy.
+    /// When the database is unavailable or every connection stays busy.
     pub async fn begin(&self) -> Result<Tx> {
         Tx::begin(self).await
     }
 
     /// A reading statement outside any transaction; on SQLite a writing one is refused.
     pub fn read(&self, sql: &'static str) -> Query<'_> {
+        Query::new(self.reading(), sql)
+    }
+
+    fn reading(&self) -> Target<'_> {
         match &self.pools {
-            Pools::Postgres(pool) => Query::new(Target::PostgresPool(pool), sql),
-            Pools::Sqlite { readers, .. } => Query::new(Target::SqlitePool(readers), sql),
+            Pools::Postgres(pool) => Target::Postgres(On::Pool(pool)),
+            Pools::Sqlite { readers, .. } => Target::Sqlite(On::Pool(readers)),
         }
     }
 
     /// A writing statement that is a transaction of its own: one round trip instead of three.
     pub(crate) fn write(&self, sql: &'static str) -> Query<'_> {
-        match &self.pools {
-            Pools::Postgres(pool) => Query::new(Target::PostgresPool(pool), sql),
-            Pools::Sqlite { writer, .. } => Query::new(Target::SqlitePool(writer), sql),
-        }
+        let target = match &self.pools {
+            Pools::Postgres(pool) => Target::Postgres(On::Pool(pool)),
+            Pools::Sqlite { writer, .. } => Target::Sqlite(On::Pool(writer)),
+        };
+        Query::new(target, sql)
     }
 
     /// As [`read`](Self::read), over many rows: `{}` in the text becomes a `VALUES` list's rows.
     ///
     /// # Errors
-    /// When the database is away or refuses it, or a row is not an `R`.
+    /// When the database is unavailable or refuses it, or a row is not an `R`.
     pub async fn read_many<T, R: Row>(
         &self,
         sql: &str,
@@ -162,11 +212,7 @@ impl Db {
             Pools::Sqlite { .. } => Engine::Sqlite,
         };
         for (text, values) in statements(engine, sql, rows, bind)? {
-            let target = match &self.pools {
-                Pools::Postgres(pool) => Target::PostgresPool(pool),
-                Pools::Sqlite { readers, .. } => Target::SqlitePool(readers),
-            };
-            found.extend(Query::new(target, text).with(values).all::<R>().await?);
+            found.extend(Query::new(self.reading(), text).with(values).all::<R>().await?);
         }
         Ok(found)
     }
@@ -179,7 +225,21 @@ impl Db {
         self.read("SELECT 1").execute().await.map(drop)
     }
 
-    /// Closes the pools, after what is running has ended.
+    /// Checks that the database takes what is written: one that answers may be read-only, or its disk full.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub async fn probe(&self) -> Result<()> {
+        self.write(
+            "INSERT INTO last_probe (id, at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+        )
+        .bind(Timestamp::now().as_micros())
+        .execute()
+        .await
+        .map(drop)
+    }
+
+    /// Closes the pools; a connection that is in use closes when it comes back.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Postgres(pool) => pool.close().await,
@@ -196,59 +256,52 @@ fn tolerant(migrator: &Migrator) -> Migrator {
     Migrator { ignore_missing: true, ..Migrator::with_migrations(migrator.migrations.to_vec()) }
 }
 
-fn open_postgres(url: &str, options: Options) -> Result<PgPool> {
-    let connect = PgConnectOptions::from_str(url)
-        .map_err(|error| Error::Url(error.to_string()))?
-        // A plan that was made once for a table that was still empty reads all of it for ever after; with 100,000 rows that made a
-        // statement forty times as slow. Planning costs less than a tenth of a millisecond.
-        .options([("plan_cache_mode", "force_custom_plan")])
-        // Every size of a list of rows is a statement of its own.
-        .statement_cache_capacity(1_024);
-    Ok(PgPoolOptions::new()
-        .max_connections(options.max_connections)
-        .acquire_timeout(options.acquire_timeout)
-        // A ping before each use costs a round trip; a connection that just worked needs none.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > Duration::from_millis(500) {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(connect))
+fn open_postgres(url: &str, options: Options) -> Result<Pool<PgConnection>> {
+    let limit = options.statement_timeout;
+    let milliseconds = |time: Duration| time.as_millis().to_string();
+    let connect =
+        PgConnectOptions::from_str(url).map_err(|error| Error::Url(error.to_string()))?.options([
+            // A plan that was made once for a table that was still empty reads all of it for ever after; with 100,000 rows that made
+            // a statement forty times as slow. Planning costs less than a tenth of a millisecond.
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            // What this process gives up, the server must give up too: it would go on holding its locks.
+            ("statement_timeout", milliseconds(limit * 4 / 5)),
+            ("lock_timeout", milliseconds(limit * 2 / 5)),
+            ("idle_in_transaction_session_timeout", milliseconds(limit)),
+            ("tcp_keepalives_idle", "30".to_owned()),
+            ("tcp_keepalives_interval", "10".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("tcp_user_timeout", milliseconds(limit)),
+        ]);
+    // Every size of a list of rows is a statement of its own. A pooler before the server may need 0, which the URL then says.
+    let connect = if url.contains("statement-cache-capacity") {
+        connect
+    } else {
+        connect.statement_cache_capacity(1_024)
+    };
+    Pool::new(connect, options.limits(options.max_connections, Some(LIFETIME)))
 }
 
 async fn open_sqlite(url: &str, options: Options) -> Result<Pools> {
+    // Shorter than a statement may take, so that a file that another process holds costs no connection.
+    let busy_timeout = options.statement_timeout * 4 / 5;
     let connect = SqliteConnectOptions::from_str(url)
         .map_err(|error| Error::Url(error.to_string()))?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // NORMAL may lose the last commits when the power fails.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
+        .busy_timeout(busy_timeout)
         .foreign_keys(true);
-    let pool = |size| {
-        SqlitePoolOptions::new()
-            .max_connections(size)
-            .acquire_timeout(options.acquire_timeout)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-    };
+    let writer = Pool::new(connect.clone(), options.limits(1, None))?;
+    let readers = connect.pragma("query_only", "ON");
+    let readers = Pool::new(readers, options.limits(options.max_connections, None))?;
     // Turning a new file to WAL needs it alone, and whoever comes meanwhile is sent away at once: no busy timeout applies.
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    let writer = loop {
-        match pool(1).connect_with(connect.clone()).await.map_err(Error::from) {
-            Ok(writer) => break writer,
-            Err(error) if error.is_unavailable() && Instant::now() < deadline => {
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            Err(error) => return Err(error),
+    let deadline = Instant::now() + busy_timeout;
+    while let Err(error) = writer.get().await {
+        if !error.is_unavailable() || Instant::now() > deadline {
+            return Err(error);
         }
-    };
-    let readers =
-        pool(options.max_connections).connect_lazy_with(connect.pragma("query_only", "ON"));
+    }
     Ok(Pools::Sqlite { writer, readers })
 }

@@ -11,14 +11,15 @@ pub mod idempotency;
 mod inbox;
 mod many;
 mod outbox;
+mod pool;
 mod query;
 mod tx;
 
 pub use db::{Db, Options};
-pub use error::Error;
+pub use error::{Chain, Error};
 pub use inbox::Receipt;
 pub use many::RowValues;
-pub use outbox::{Backlog, Leased};
+pub use outbox::{Backlog, Lease, Leased};
 pub use query::{Bind, Query, Row};
 pub use tx::Tx;
 

@@ -9,6 +9,8 @@ use crate::{Db, Error, Result, Tx};
 
 /// How long a relay may take for the rows that it has leased, before another may take them.
 const LEASE: Duration = Duration::from_secs(30);
+/// Rows that are reclaimed at a time at most, so that many unroutable ones don't hold up the others for long.
+const RECLAIMED: i64 = 1_024;
 
 /// A message on its way into the outbox.
 pub(crate) struct Outgoing {
@@ -31,6 +33,15 @@ pub struct Leased {
     pub body: Vec<u8>,
     /// When the message was created.
     pub created_at: Timestamp,
+}
+
+/// What a relay got.
+#[derive(Debug, Default)]
+pub struct Lease {
+    /// The rows that it may send, the oldest first.
+    pub rows: Vec<Leased>,
+    /// Rows that this program can't read, by their keys, and why. They are leased too, and come again when the lease has ended.
+    pub unreadable: Vec<(i64, Error)>,
 }
 
 /// What waits in an outbox.
@@ -62,37 +73,72 @@ impl Db {
     /// Leases up to `limit` rows, the oldest first.
     ///
     /// # Errors
-    /// When the database is away.
-    pub async fn lease_outbox(&self, limit: usize) -> Result<Vec<Leased>> {
-        let now = Timestamp::now();
+    /// When the database is unavailable.
+    pub async fn lease_outbox(&self, limit: usize) -> Result<Lease> {
         let mut rows = self
             .write(
                 // Materialized: PostgreSQL may run a subselect again for each row, and lock more than the limit.
                 "WITH due AS MATERIALIZED (
-                     SELECT seq FROM outbox WHERE leased_until <= $2 ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED)
+                     SELECT seq FROM outbox WHERE leased_until = 0 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)
                  UPDATE outbox SET leased_until = $1 WHERE seq IN (SELECT seq FROM due)
                  RETURNING seq, exchange, routing_key, body, created_at",
             )
-            .bind((now + LEASE).as_micros())
-            .bind(now.as_micros())
+            .bind((Timestamp::now() + LEASE).as_micros())
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .all::<(i64, String, String, Vec<u8>, i64)>()
             .await?;
         rows.sort_unstable_by_key(|row| row.0);
-        rows.into_iter()
-            .map(|(seq, exchange, routing_key, body, created_at)| {
-                let exchange = Exchange::named(&exchange)
-                    .ok_or_else(|| Error::Value(format!("{exchange:?} is no exchange")))?;
-                let created_at = Timestamp::from_micros(created_at);
-                Ok(Leased { seq, exchange, routing_key, body, created_at })
-            })
-            .collect()
+        let mut lease = Lease::default();
+        for (seq, exchange, routing_key, body, created_at) in rows {
+            let Some(exchange) = Exchange::named(&exchange) else {
+                let error = Error::Value(format!("{exchange:?} is no exchange"));
+                lease.unreadable.push((seq, error));
+                continue;
+            };
+            let created_at = Timestamp::from_micros(created_at);
+            lease.rows.push(Leased { seq, exchange, routing_key, body, created_at });
+        }
+        Ok(lease)
+    }
+
+    /// Frees rows whose leases have ended, the longest ended first: those of a relay that died, and those that could not be sent. A
+    /// lease that ends later than any could is of a clock that has been set back since, and has ended too.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn reclaim_outbox(&self) -> Result<u64> {
+        let now = Timestamp::now();
+        // Looking costs a reader little, and finds both ends by the index; freeing takes the writer.
+        let ended = self
+            .read(
+                "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE leased_until > 0 AND leased_until <= $1)
+                     OR EXISTS (SELECT 1 FROM outbox WHERE leased_until > 0 AND leased_until > $2)",
+            )
+            .bind(now.as_micros())
+            .bind((now + LEASE * 2).as_micros())
+            .optional::<(i32,)>()
+            .await?;
+        if ended.is_none() {
+            return Ok(0);
+        }
+        self.write(
+            "WITH ended AS MATERIALIZED (
+                 SELECT seq FROM outbox WHERE leased_until > 0 AND (leased_until <= $1 OR leased_until > $2)
+                 ORDER BY leased_until LIMIT $3 FOR UPDATE SKIP LOCKED)
+             UPDATE outbox SET leased_until = 0 WHERE seq IN (SELECT seq FROM ended)",
+        )
+        .bind(now.as_micros())
+        // Twice, since another machine's clock may be ahead.
+        .bind((now + LEASE * 2).as_micros())
+        .bind(RECLAIMED)
+        .execute()
+        .await
     }
 
     /// Ends leases: the `sent` rows go, the `unsent` ones are free again.
     ///
     /// # Errors
-    /// When the database is away; the leases then end by themselves, and what was sent is sent again.
+    /// When the database is unavailable; the leases then end by themselves, and what was sent is sent again.
     pub async fn settle_outbox(&self, sent: &[i64], unsent: &[i64]) -> Result<()> {
         let mut tx = self.begin().await?;
         tx.execute_many("DELETE FROM outbox WHERE seq IN (VALUES {})", sent, |row, seq| {
@@ -116,10 +162,13 @@ impl Db {
     /// What waits in the outbox.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is unavailable.
     pub async fn outbox_backlog(&self) -> Result<Backlog> {
         let (rows, oldest) = self
-            .read("SELECT count(*), min(created_at) FROM outbox")
+            .read(
+                "SELECT (SELECT count(*) FROM outbox),
+                        (SELECT created_at FROM outbox ORDER BY seq LIMIT 1)",
+            )
             .one::<(i64, Option<i64>)>()
             .await?;
         Ok(Backlog {

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Encode, FromRow, PgConnection, PgPool, Postgres, Sqlite,
-    SqliteConnection, SqlitePool, Type, postgres::PgArguments, postgres::PgRow,
-    sqlite::SqliteArguments, sqlite::SqliteRow,
+    Arguments as _, AssertSqlSafe, Encode, FromRow, PgConnection, Postgres, Sqlite,
+    SqliteConnection, Type, postgres::PgArguments, postgres::PgRow, sqlite::SqliteArguments,
+    sqlite::SqliteRow,
 };
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    pool::{Driver, Lent, Pool},
+};
 
 /// A value that both engines can take as it is.
 pub trait Bind:
@@ -27,10 +30,23 @@ impl<T> Row for T where T: Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> F
 
 /// Where a statement runs.
 pub(crate) enum Target<'c> {
-    Postgres(&'c mut PgConnection),
-    PostgresPool(&'c PgPool),
-    Sqlite(&'c mut SqliteConnection),
-    SqlitePool(&'c SqlitePool),
+    Postgres(On<'c, PgConnection>),
+    Sqlite(On<'c, SqliteConnection>),
+}
+
+/// A connection that the caller has, or a pool that lends one for the statement.
+pub(crate) enum On<'c, C: Driver> {
+    Lent(&'c mut Lent<C>),
+    Pool(&'c Pool<C>),
+}
+
+impl<C: Driver> On<'_, C> {
+    async fn call<T>(self, call: impl AsyncFnOnce(&mut C) -> sqlx::Result<T>) -> Result<T> {
+        match self {
+            Self::Lent(lent) => lent.call(call).await,
+            Self::Pool(pool) => pool.get().await?.call(call).await,
+        }
+    }
 }
 
 /// The values of a statement in the engine's own encoding.
@@ -68,20 +84,16 @@ pub struct Query<'c> {
 macro_rules! on_target {
     ($query:expr, $build:path, $run:ident) => {{
         let values = $query.values?;
-        let sql = AssertSqlSafe($query.sql);
+        let query = AssertSqlSafe($query.sql);
         match ($query.target, values) {
-            (Target::Postgres(connection), Values::Postgres(values)) => {
-                $build(sql, values).$run(connection).await?.into()
-            }
-            (Target::PostgresPool(pool), Values::Postgres(values)) => {
-                $build(sql, values).$run(pool).await?.into()
-            }
-            (Target::Sqlite(connection), Values::Sqlite(values)) => {
-                $build(sql, values).$run(connection).await?.into()
-            }
-            (Target::SqlitePool(pool), Values::Sqlite(values)) => {
-                $build(sql, values).$run(pool).await?.into()
-            }
+            (Target::Postgres(on), Values::Postgres(values)) => on
+                .call(async |connection| $build(query, values).$run(connection).await)
+                .await?
+                .into(),
+            (Target::Sqlite(on), Values::Sqlite(values)) => on
+                .call(async |connection| $build(query, values).$run(connection).await)
+                .await?
+                .into(),
             _ => return Err(Error::Value("values of the other engine".to_owned())),
         }
     }};
@@ -91,10 +103,8 @@ impl<'c> Query<'c> {
     pub(crate) fn new(target: Target<'c>, sql: impl Into<Cow<'static, str>>) -> Self {
         let mut sql = sql.into();
         let values = match target {
-            Target::Postgres(_) | Target::PostgresPool(_) => {
-                Values::Postgres(PgArguments::default())
-            }
-            Target::Sqlite(_) | Target::SqlitePool(_) => {
+            Target::Postgres(_) => Values::Postgres(PgArguments::default()),
+            Target::Sqlite(_) => {
                 // SQLite has no row locks, and a writer needs none: it holds the whole file.
                 if let Some(at) = sql.find(" FOR UPDATE") {
                     let rest = sql[at..]
@@ -123,7 +133,7 @@ impl<'c> Query<'c> {
     /// Runs it; the number of rows that it changed.
     ///
     /// # Errors
-    /// When the database is away or refuses it.
+    /// When the database is unavailable or refuses it.
     pub async fn execute(self) -> Result<u64> {
         struct Changed(u64);
         impl From<sqlx::postgres::PgQueryResult> for Changed {
@@ -143,7 +153,7 @@ impl<'c> Query<'c> {
     /// The first row, if there is one.
     ///
     /// # Errors
-    /// When the database is away or refuses it, or the row is not a `T`.
+    /// When the database is unavailable or refuses it, or the row is not a `T`.
     pub async fn optional<T: Row>(self) -> Result<Option<T>> {
         Ok(on_target!(self, sqlx::query_as_with, fetch_optional))
     }

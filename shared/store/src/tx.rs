@@ -1,7 +1,9 @@
 //! The writing transaction.
 
+use std::time::Duration;
+
 use contracts::{Cause, Command, Envelope, Event, Exchange, Message, Timestamp};
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -10,7 +12,8 @@ use crate::{
     db::Pools,
     many::{Engine, statements},
     outbox,
-    query::Target,
+    pool::Lent,
+    query::{On, Target},
 };
 
 /// A writing transaction: rows and the messages that announce them, committed together or not at all.
@@ -22,17 +25,22 @@ pub struct Tx {
 }
 
 enum Inner {
-    Postgres(Transaction<'static, Postgres>),
-    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Lent<PgConnection>),
+    Sqlite(Lent<SqliteConnection>),
 }
 
 impl Tx {
     pub(crate) async fn begin(db: &Db) -> Result<Self> {
         let inner = match &db.pools {
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
-            // A deferred transaction that reads before it writes can fail with "database is locked" in spite of any timeout.
+            Pools::Postgres(pool) => {
+                let mut lent = pool.get().await?;
+                lent.begin().await?;
+                Inner::Postgres(lent)
+            }
             Pools::Sqlite { writer, .. } => {
-                Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
+                let mut lent = writer.get().await?;
+                lent.begin().await?;
+                Inner::Sqlite(lent)
             }
         };
         Ok(Self {
@@ -57,16 +65,46 @@ impl Tx {
 
     fn target(&mut self) -> Target<'_> {
         match &mut self.inner {
-            Inner::Postgres(tx) => Target::Postgres(tx),
-            Inner::Sqlite(tx) => Target::Sqlite(tx),
+            Inner::Postgres(lent) => Target::Postgres(On::Lent(lent)),
+            Inner::Sqlite(lent) => Target::Sqlite(On::Lent(lent)),
         }
+    }
+
+    /// Runs a text of several statements without values.
+    pub(crate) async fn run_all(&mut self, sql: &'static str) -> Result<()> {
+        match &mut self.inner {
+            Inner::Postgres(lent) => {
+                lent.call(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(drop))
+                    .await
+            }
+            Inner::Sqlite(lent) => {
+                lent.call(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(drop))
+                    .await
+            }
+        }
+    }
+
+    /// Lets each further statement of this transaction take as long as this: one that grows with the data, and holds nothing up.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn may_take(&mut self, limit: Duration) -> Result<()> {
+        match &mut self.inner {
+            Inner::Postgres(lent) => lent.may_take(limit),
+            Inner::Sqlite(lent) => {
+                lent.may_take(limit);
+                return Ok(());
+            }
+        }
+        let local = format!("SET LOCAL statement_timeout = {}", limit.as_millis());
+        self.query(local).execute().await.map(drop)
     }
 
     /// Waits until every other transaction that has written to a table has ended, and keeps others from writing to it until this one
     /// does. On SQLite there is nobody to wait for.
     ///
     /// # Errors
-    /// When the database is away or refuses it.
+    /// When the database is unavailable or refuses it.
     pub async fn wait_for_writers(&mut self, table: &'static str) -> Result<()> {
         match self.engine() {
             Engine::Postgres => {
@@ -80,7 +118,7 @@ impl Tx {
     /// `($1, $2), ($3, $4), …`. The number of changed rows.
     ///
     /// # Errors
-    /// When the database is away or refuses it.
+    /// When the database is unavailable or refuses it.
     pub async fn execute_many<T>(
         &mut self,
         sql: &str,
@@ -97,7 +135,7 @@ impl Tx {
     /// As [`execute_many`](Self::execute_many), for a statement that returns rows.
     ///
     /// # Errors
-    /// When the database is away or refuses it, or a row is not an `R`.
+    /// When the database is unavailable or refuses it, or a row is not an `R`.
     pub async fn fetch_many<T, R: Row>(
         &mut self,
         sql: &str,
@@ -174,11 +212,11 @@ impl Tx {
     pub async fn commit(mut self) -> Result<()> {
         let outgoing = std::mem::take(&mut self.outgoing);
         outbox::insert(&mut self, &outgoing).await?;
-        let committed = match self.inner {
-            Inner::Postgres(tx) => tx.commit().await,
-            Inner::Sqlite(tx) => tx.commit().await,
+        let committed = match &mut self.inner {
+            Inner::Postgres(lent) => lent.commit().await,
+            Inner::Sqlite(lent) => lent.commit().await,
         };
-        committed.map_err(|error| match Error::from(error) {
+        committed.map_err(|error| match error {
             Error::Unavailable(error) => Error::CommitUnknown(error),
             refused => refused,
         })?;

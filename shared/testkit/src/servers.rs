@@ -259,14 +259,17 @@ fn server(variable: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "tests have no config.rs")]
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
     if url.is_none() {
-        // Not eprintln!, which the test runner swallows when the test passes.
-        let skipped = format!("SKIPPED: {variable} is not set (scripts/test sets it)\n");
-        let _ = std::io::stderr().write_all(skipped.as_bytes());
+        skipped(&format!("{variable} is not set (scripts/test sets it)"));
     }
     url
 }
 
-fn temporary_folder() -> PathBuf {
+/// Says that a test, or a part of it, was skipped. Not by eprintln!, which the test runner swallows when the test passes.
+pub(crate) fn skipped(why: &str) {
+    let _ = std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes());
+}
+
+pub(crate) fn temporary_folder() -> PathBuf {
     let folder = std::env::temp_dir().join(format!("shop-test-{}", Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     folder

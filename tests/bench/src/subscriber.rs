@@ -112,7 +112,7 @@ async fn empty(
         Local(Rows(progress.clone())),
     );
     let stop = CancellationToken::new();
-    let running = tokio::spawn(subscriber.run(stop.clone()));
+    let running = tokio::spawn(subscriber.run(runtime::Pulse::default(), stop.clone()));
     let all = tokio::time::timeout(LIMIT, progress.all.notified()).await;
     stop.cancel();
     running.await?;

@@ -54,9 +54,13 @@ impl Process {
         );
     }
 
-    pub(crate) async fn terminate(mut self, name: &str) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id().expect("it runs")).unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+        kill(pid, signal).unwrap();
+    }
+
+    pub(crate) async fn terminate(mut self, name: &str) {
+        self.signal(Signal::SIGTERM);
         let ended = timeout(PATIENCE, self.0.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("{name} did not stop")).unwrap();
         assert!(status.success(), "{name} stopped with {status}");

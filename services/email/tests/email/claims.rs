@@ -105,10 +105,19 @@ async fn batches_of_any_size_are_claimed_and_marked() {
 
 /// A process that was killed in the middle of a call leaves this behind.
 async fn leave_claim(database: &TestDatabase, order_id: Uuid, until: Timestamp) -> Uuid {
+    leave_claim_of(database, order_id, Timestamp::now(), until).await
+}
+
+async fn leave_claim_of(
+    database: &TestDatabase,
+    order_id: Uuid,
+    at: Timestamp,
+    until: Timestamp,
+) -> Uuid {
     let db = open(database).await;
     let dead = wanted(order_id, Kind::Acknowledgement);
     let mut tx = db.begin().await.unwrap();
-    store::claim(&mut tx, &[dead], Timestamp::now(), until).await.unwrap();
+    store::claim(&mut tx, &[dead], at, until).await.unwrap();
     tx.commit().await.unwrap();
     db.close().await;
     dead.message_id
@@ -125,6 +134,21 @@ async fn a_claim_that_has_run_out_is_taken_over() {
         let mail = email.becomes(order.order_id, "acknowledgement", "sent").await;
         assert_eq!(mail["attempts"], 2);
         assert_eq!(server.message_ids().await, [message_id(dead)], "the first Message-ID stays");
+        email.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_of_a_clock_that_was_set_back_is_taken_over() {
+    for database in databases().await {
+        let (server, queue) = (MailServer::start().await, Queue::new().await);
+        let order = placed();
+        let in_an_hour = Timestamp::now() + Duration::from_secs(3_600);
+        let until = in_an_hour + Duration::from_secs(20);
+        leave_claim_of(&database, order.order_id, in_an_hour, until).await;
+        let email = Email::start(&database, &queue, &server.smtp, &[]).await;
+        queue.publish(&[message(&order).1]).await;
+        email.becomes(order.order_id, "acknowledgement", "sent").await;
         email.stop().await;
     }
 }

@@ -31,7 +31,7 @@ async fn open(database: &TestDatabase) -> Db {
 
 /// What the outbox holds, as type and subject, in the order of writing.
 async fn announced(db: &Db) -> Vec<(String, String)> {
-    let rows = db.lease_outbox(100_000).await.unwrap();
+    let rows = db.lease_outbox(100_000).await.unwrap().rows;
     let headers = rows.iter().map(|row| contracts::Header::of(&row.body).unwrap());
     headers.map(|header| (short(&header.kind), header.subject)).collect()
 }

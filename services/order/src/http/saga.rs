@@ -131,14 +131,16 @@ pub(super) async fn list(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::invalid_field("limit", "must be a number from 1 to 1000"));
     }
-    let mut open = steps::parked(&shop.db, limit).await?;
+    let mut open = steps::parked(&shop.db, limit).await?.reported("steps", &shop.plumbing);
     if !parked {
-        open.extend(steps::waiting(&shop.db, limit).await?);
+        let waiting = steps::waiting(&shop.db, limit).await?;
+        open.extend(waiting.reported("steps", &shop.plumbing));
         open.truncate(limit as usize);
     }
     let ids: Vec<OrderId> = open.iter().map(|step| step.order_id).collect();
-    let orders = store::orders(&shop.db, &ids).await?.into_iter().map(|order| (order.id, order));
-    let mut orders: HashMap<OrderId, Order> = orders.collect();
+    let orders = store::orders(&shop.db, &ids).await?.reported("orders", &shop.plumbing);
+    let mut orders: HashMap<OrderId, Order> =
+        orders.into_iter().map(|order| (order.id, order)).collect();
     let mut by_order: HashMap<OrderId, Vec<Kept>> = HashMap::new();
     for step in open {
         by_order.entry(step.order_id).or_default().push(step);
@@ -170,7 +172,7 @@ pub(super) async fn show(
 
 async fn saga(shop: &Shop, id: OrderId) -> Result<Saga, Problem> {
     let order = store::order(&shop.db, id).await?.ok_or_else(|| no_such_order(id))?;
-    Ok(Saga::new(order, steps::of_order(&shop.db, id).await?))
+    Ok(Saga::new(order, steps::of_order(&shop.db, id).await?.reported("steps", &shop.plumbing)))
 }
 
 /// Ask again now
@@ -197,7 +199,7 @@ pub(super) async fn retry(
     let id = order_id(id)?;
     idempotency_key(&headers, "POST /sagas/{id}/retry", id.as_bytes())?;
     let order = store::order(&shop.db, id).await?.ok_or_else(|| no_such_order(id))?;
-    let mut open = steps::of_order(&shop.db, id).await?;
+    let mut open = steps::of_order(&shop.db, id).await?.all()?;
     open.retain(|step| step.answered_at.is_none());
     if open.is_empty() {
         return Err(nothing_to_do());
@@ -219,7 +221,7 @@ async fn send_again(shop: &Shop, id: OrderId) -> Result<(), Problem> {
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
     let cause = telemetry::cause(&view::in_the_orders_trace(order, "retry saga"));
     let now = Timestamp::now();
-    let mut again = steps::of_orders(&mut tx, &[id]).await?;
+    let mut again = steps::of_orders(&mut tx, &[id]).await?.all()?;
     again.retain(|step| step.answered_at.is_none());
     for step in &mut again {
         moving::send(&mut tx, order, step.step, &cause)?;
@@ -291,7 +293,7 @@ pub(super) async fn resolve(
         .is_some_and(|order| order.resolution.as_deref() == Some(resolution.reason.as_str()));
     if !again {
         let cause = telemetry::cause(&Span::current());
-        let open = steps::of_orders(&mut tx, &[id]).await?.into_iter();
+        let open = steps::of_orders(&mut tx, &[id]).await?.all()?.into_iter();
         let open: Vec<Step> =
             open.filter(|step| step.answered_at.is_none()).map(|step| step.step).collect();
         moving

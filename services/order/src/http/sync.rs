@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::store::idempotency::{Answer, Keyed};
 use axum::{http::StatusCode, response::Response};
 use contracts::{Cancellation, OrderId, Timestamp};
-use runtime::{Problem, telemetry};
+use runtime::{Chain, Problem, telemetry};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
@@ -13,15 +13,13 @@ use super::{Shop, checkout, keys::InUse};
 use crate::{
     calls::Failed,
     machine::{Fact, Payment, Status, Step, Stock},
-    moving::{self, Moving},
+    moving::{self, MISSED, Moving},
     order::{Entry, Order},
 };
 
 /// How long writing down what came of the calls is tried, and the pause between two tries.
 const WRITING: Duration = Duration::from_secs(20);
 const WRITING_PAUSE: Duration = Duration::from_millis(300);
-/// After so long, what was under way should have been answered.
-const MISSED: Duration = Duration::from_secs(120);
 
 /// A checkout under way; its key is in use until it is answered.
 pub(super) struct Conducted {
@@ -110,7 +108,7 @@ impl Conducted {
             };
             if Instant::now() >= until {
                 let order_id = self.order.id;
-                let error = &error as &dyn std::error::Error;
+                let error = tracing::field::display(Chain(&error));
                 tracing::error!(error, %order_id, "what came of an order's calls was not written down");
                 // The deadline leaves it to a person.
                 return Err(Problem::unavailable(
@@ -230,7 +228,7 @@ impl Conducted {
         };
         if let Err(error) = noting.await {
             // The step is open, and comes to a person's notice when it is due.
-            tracing::warn!(error = &error as &dyn std::error::Error, order_id = %id, "a step was not noted");
+            tracing::warn!(error = %Chain(&error), order_id = %id, "a step was not noted");
         }
     }
 }

@@ -163,7 +163,9 @@ pub(super) async fn order(
     let timeline = store::timeline(&shop.db, id).await?;
     let steps = match order.state.coordination {
         Coordination::Choreography => Vec::new(),
-        Coordination::Orchestration | Coordination::Sync => steps::of_order(&shop.db, id).await?,
+        Coordination::Orchestration | Coordination::Sync => {
+            steps::of_order(&shop.db, id).await?.reported("steps", &shop.plumbing)
+        }
     };
     let mut response = axum::Json(View::new(order, timeline, steps)).into_response();
     if let Some(wait) = wait

@@ -21,7 +21,7 @@ pub(super) const COLUMNS: &str = columns!();
 
 #[derive(sqlx::FromRow)]
 pub(super) struct OrderRow {
-    order_id: OrderId,
+    pub(super) order_id: OrderId,
     coordination: String,
     status: String,
     reason: Option<String>,
@@ -69,12 +69,17 @@ impl TryFrom<OrderRow> for Order {
     type Error = Error;
 
     fn try_from(row: OrderRow) -> Result<Self, Error> {
-        let unreadable = || Error::Value(format!("the state of order {}", row.order_id));
+        let unknown = |column: &str, value: &str| {
+            Error::Value(format!("the {column} of order {} is {value:?}", row.order_id))
+        };
         let state = State {
-            coordination: coordination(&row.coordination).ok_or_else(unreadable)?,
-            status: Status::parse(&row.status, row.reason.as_deref()).ok_or_else(unreadable)?,
-            payment: Payment::parse(&row.payment).ok_or_else(unreadable)?,
-            stock: Stock::parse(&row.stock).ok_or_else(unreadable)?,
+            coordination: coordination(&row.coordination)
+                .ok_or_else(|| unknown("coordination", &row.coordination))?,
+            status: Status::parse(&row.status, row.reason.as_deref())
+                .ok_or_else(|| unknown("status", &row.status))?,
+            payment: Payment::parse(&row.payment)
+                .ok_or_else(|| unknown("payment", &row.payment))?,
+            stock: Stock::parse(&row.stock).ok_or_else(|| unknown("stock", &row.stock))?,
             resolved: row.resolution.is_some(),
         };
         Ok(Self {

@@ -3,6 +3,7 @@
 use contracts::{OrderId, Timestamp};
 use store::{Db, Error, Result, Tx};
 
+use super::{Due, Found};
 use crate::machine::Step;
 
 /// A step that is asked for.
@@ -80,10 +81,6 @@ impl TryFrom<StepRow> for Kept {
     }
 }
 
-fn read(rows: Vec<StepRow>) -> Result<Vec<Kept>> {
-    rows.into_iter().map(Kept::try_from).collect()
-}
-
 /// Writes steps that are asked for for the first time; one with an error is parked at once.
 pub(crate) async fn ask(tx: &mut Tx, steps: &[Asked]) -> Result<()> {
     tx.execute_many(
@@ -107,7 +104,7 @@ pub(crate) async fn ask(tx: &mut Tx, steps: &[Asked]) -> Result<()> {
 }
 
 /// Ends steps that are open, and returns those that were.
-pub(crate) async fn answer(tx: &mut Tx, steps: &[Answered]) -> Result<Vec<Kept>> {
+pub(crate) async fn answer(tx: &mut Tx, steps: &[Answered]) -> Result<Found<Kept>> {
     let rows = tx
         .fetch_many::<_, StepRow>(
             concat!(
@@ -126,22 +123,39 @@ pub(crate) async fn answer(tx: &mut Tx, steps: &[Answered]) -> Result<Vec<Kept>>
             },
         )
         .await?;
-    read(rows)
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
-/// The orders that have a step that was due at `now`, up to `limit`: a look that takes no writer.
-pub(crate) async fn due_orders(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<OrderId>> {
-    let rows = db
-        .read("SELECT order_id FROM steps WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
-        .bind(now.as_micros())
-        .bind(limit)
-        .all::<(OrderId,)>()
-        .await?;
-    Ok(rows.into_iter().map(|(order_id,)| order_id).collect())
+/// Up to `limit` steps that were due at `now`, those after `after` by that time and their orders: a look that takes no writer. What
+/// undoes something is asked for again without harm, so one that is due later than `latest` is due too: the clock has been set back
+/// since.
+pub(crate) async fn due(
+    db: &Db,
+    now: Timestamp,
+    latest: Timestamp,
+    after: Due,
+    limit: i64,
+) -> Result<Vec<Due>> {
+    db.read(
+        // Two ranges of the index: with an OR all that wait would be read.
+        "SELECT due_at, order_id FROM (
+             SELECT due_at, order_id FROM steps WHERE due_at <= $1
+             UNION ALL
+             SELECT due_at, order_id FROM steps
+             WHERE due_at > $2 AND step IN ('refund_payment', 'release_stock')) AS due
+         WHERE (due_at, order_id) > ($3, $4) ORDER BY due_at, order_id LIMIT $5",
+    )
+    .bind(now.as_micros())
+    .bind(latest.as_micros())
+    .bind(after.0)
+    .bind(after.1)
+    .bind(limit)
+    .all()
+    .await
 }
 
 /// The steps of locked orders.
-pub(crate) async fn of_orders(tx: &mut Tx, orders: &[OrderId]) -> Result<Vec<Kept>> {
+pub(crate) async fn of_orders(tx: &mut Tx, orders: &[OrderId]) -> Result<Found<Kept>> {
     let rows = tx
         .fetch_many::<_, StepRow>(
             concat!("SELECT ", columns!(), " FROM steps WHERE order_id IN (VALUES {})"),
@@ -149,7 +163,7 @@ pub(crate) async fn of_orders(tx: &mut Tx, orders: &[OrderId]) -> Result<Vec<Kep
             |row, order| row.bind(*order),
         )
         .await?;
-    read(rows)
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
 /// Notes that open steps were asked for once more, and when that is due again.
@@ -172,7 +186,7 @@ pub(crate) async fn ask_again(tx: &mut Tx, steps: &[Kept]) -> Result<()> {
 }
 
 /// The steps of an order, the first one first.
-pub(crate) async fn of_order(db: &Db, id: OrderId) -> Result<Vec<Kept>> {
+pub(crate) async fn of_order(db: &Db, id: OrderId) -> Result<Found<Kept>> {
     let rows = db
         .read(concat!(
             "SELECT ",
@@ -182,11 +196,11 @@ pub(crate) async fn of_order(db: &Db, id: OrderId) -> Result<Vec<Kept>> {
         .bind(id)
         .all::<StepRow>()
         .await?;
-    read(rows)
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
 /// The steps that a person should look at, the oldest first, at most `limit`.
-pub(crate) async fn parked(db: &Db, limit: u32) -> Result<Vec<Kept>> {
+pub(crate) async fn parked(db: &Db, limit: u32) -> Result<Found<Kept>> {
     let rows = db
         .read(concat!(
             "SELECT ",
@@ -196,11 +210,11 @@ pub(crate) async fn parked(db: &Db, limit: u32) -> Result<Vec<Kept>> {
         .bind(i64::from(limit))
         .all::<StepRow>()
         .await?;
-    read(rows)
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
 /// The steps that wait for an answer and that nobody needs to look at, the oldest first, at most `limit`.
-pub(crate) async fn waiting(db: &Db, limit: u32) -> Result<Vec<Kept>> {
+pub(crate) async fn waiting(db: &Db, limit: u32) -> Result<Found<Kept>> {
     let rows = db
         .read(concat!(
             "SELECT ",
@@ -210,14 +224,46 @@ pub(crate) async fn waiting(db: &Db, limit: u32) -> Result<Vec<Kept>> {
         .bind(i64::from(limit))
         .all::<StepRow>()
         .await?;
-    read(rows)
+    Ok(Found::of(rows, |row| row.order_id))
 }
 
-/// How many steps a person should look at.
-pub(crate) async fn count_parked(db: &Db) -> Result<u64> {
-    let (count,) = db
-        .read("SELECT count(*) FROM steps WHERE parked_at IS NOT NULL AND answered_at IS NULL")
-        .one::<(i64,)>()
-        .await?;
-    Ok(u64::try_from(count).unwrap_or(0))
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{POSTGRES, SQLITE};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn asked(step: Step, due_at: Timestamp) -> Asked {
+        let order_id = OrderId::now_v7();
+        Asked { order_id, step, at: NOW, due_at: Some(due_at), error: None }
+    }
+
+    #[tokio::test]
+    async fn what_a_clock_that_was_set_back_has_put_off_is_due_if_it_undoes_something() {
+        let mut databases = vec![testkit::sqlite_database()];
+        databases.extend(testkit::postgres_database().await);
+        for database in databases {
+            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
+            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+            let in_an_hour = NOW + MINUTE * 60;
+            let steps = [
+                asked(Step::RefundPayment, NOW),
+                asked(Step::RefundPayment, NOW + MINUTE),
+                asked(Step::ReleaseStock, in_an_hour),
+                // Giving this up early could cancel an order that is on its way.
+                asked(Step::ChargeCard, in_an_hour),
+            ];
+            let mut tx = db.begin().await.unwrap();
+            ask(&mut tx, &steps).await.unwrap();
+            tx.commit().await.unwrap();
+            let latest = NOW + MINUTE * 2;
+            let due = due(&db, NOW, latest, crate::store::FIRST, 10).await.unwrap();
+            let due: Vec<OrderId> = due.into_iter().map(|(_, order_id)| order_id).collect();
+            assert_eq!(due, [steps[0].order_id, steps[2].order_id], "{}", database.url);
+        }
+    }
 }

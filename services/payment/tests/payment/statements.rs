@@ -14,6 +14,8 @@ use crate::world::{databases, money};
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_123_456);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Later than this nothing can be due at `NOW`.
+const LATEST: Timestamp = Timestamp::from_micros(NOW.as_micros() + 600_000_000);
 
 fn payment(state: State) -> Payment {
     Payment {
@@ -131,31 +133,77 @@ async fn what_is_due_is_claimed_once() {
         let later = Payment { due_at: Some(NOW + MINUTE), ..payment(State::Reversing) };
         create(db, &[due.clone(), sooner.clone(), later.clone(), payment(State::Taken)]).await;
 
-        let backlog = sql::backlog(db, 3).await.unwrap();
-        assert_eq!(backlog, sql::Backlog { next_due: sooner.due_at, failing: 1 });
-        let listed = sql::reversing(db, 2).await.unwrap();
+        let backlog = sql::backlog(db, NOW, LATEST, 3).await.unwrap();
+        assert_eq!(backlog, sql::Backlog { due: true, failing: 1 });
+        let listed = readable(sql::reversing(db, 2).await.unwrap());
         assert_eq!(listed, [sooner.clone(), due.clone()]);
 
-        let claim = async |limit| {
-            let mut tx = db.begin().await.unwrap();
-            let claimed = sql::claim_due(&mut tx, NOW, MINUTE, limit).await.unwrap();
-            tx.commit().await.unwrap();
-            claimed
-        };
-        let leased = |payment: Payment| Payment { due_at: Some(NOW + MINUTE), ..payment };
-        assert_eq!(claim(1).await, [leased(sooner)]);
-        assert_eq!(claim(9).await, [leased(due)]);
-        assert_eq!(claim(9).await, []);
+        assert_eq!(claim(db, 1).await, [leased(sooner)]);
+        assert_eq!(claim(db, 9).await, [leased(due)]);
+        assert_eq!(claim(db, 9).await, []);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_clock_that_was_set_back_has_put_off_is_due() {
+    on_each(async |db| {
+        let hour_ahead = Some(NOW + MINUTE * 60);
+        let ahead = Payment { due_at: hour_ahead, ..payment(State::Reversing) };
+        create(db, std::slice::from_ref(&ahead)).await;
+        assert!(sql::backlog(db, NOW, LATEST, 3).await.unwrap().due);
+        assert_eq!(claim(db, 9).await, [leased(ahead)]);
+        assert!(!sql::backlog(db, NOW, LATEST, 3).await.unwrap().due);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_cannot_be_read_costs_no_other() {
+    on_each(async |db| {
+        let (good, bad) = (payment(State::Reversing), payment(State::Reversing));
+        create(db, &[good.clone(), bad.clone()]).await;
+        let mut tx = db.begin().await.unwrap();
+        let foreign = "UPDATE payments SET failed_reversals = -1 WHERE order_id = $1";
+        tx.query(foreign).bind(bad.order_id).execute().await.unwrap();
+        tx.commit().await.unwrap();
+
+        let listed = sql::reversing(db, 10).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let claimed = sql::claim_due(&mut tx, NOW, LATEST, MINUTE, 10).await.unwrap();
+        tx.commit().await.unwrap();
+        for (payments, good) in [(listed, good.clone()), (claimed, leased(good))] {
+            let (read, unreadable): (Vec<_>, Vec<_>) =
+                payments.into_iter().partition(Result::is_ok);
+            assert_eq!(readable(read), [good]);
+            assert_eq!(unreadable[0].as_ref().unwrap_err().0, bad.order_id);
+        }
+    })
+    .await;
+}
+
+/// Claims what is due at `NOW`.
+async fn claim(db: &Db, limit: usize) -> Vec<Payment> {
+    let mut tx = db.begin().await.unwrap();
+    let claimed = sql::claim_due(&mut tx, NOW, LATEST, MINUTE, limit).await.unwrap();
+    tx.commit().await.unwrap();
+    readable(claimed)
+}
+
+fn readable(payments: Vec<sql::Readable>) -> Vec<Payment> {
+    payments.into_iter().map(|payment| payment.unwrap()).collect()
+}
+
+fn leased(payment: Payment) -> Payment {
+    Payment { due_at: Some(NOW + MINUTE), ..payment }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_has_no_backlog() {
     on_each(async |db| {
-        let backlog = sql::backlog(db, 3).await.unwrap();
-        assert_eq!(backlog, sql::Backlog { next_due: None, failing: 0 });
-        assert_eq!(sql::reversing(db, 10).await.unwrap(), []);
+        let backlog = sql::backlog(db, NOW, LATEST, 3).await.unwrap();
+        assert_eq!(backlog, sql::Backlog { due: false, failing: 0 });
+        assert!(sql::reversing(db, 10).await.unwrap().is_empty());
     })
     .await;
 }

@@ -55,8 +55,7 @@ impl Consumer {
     pub(crate) async fn next(&mut self) -> Vec<Delivery> {
         loop {
             let Some(mut deliveries) = self.incoming.recv().await else {
-                // The task ends only with this consumer.
-                return std::future::pending().await;
+                return crate::ended(&mut self.task).await;
             };
             // No await from here on: dropping the future must not lose what was taken.
             while let Ok(more) = self.incoming.try_recv() {

@@ -210,22 +210,41 @@ async fn hold(
     limit: usize,
 ) -> Result<Vec<Held>> {
     let wanted = limit.min(count(channel, dead).await? as usize);
-    let prefetch = u16::try_from(wanted).unwrap_or(u16::MAX);
-    if prefetch == 0 {
-        return Ok(Vec::new()); // 0 would mean without a limit
+    let mut held = Vec::with_capacity(wanted);
+    while held.len() < wanted {
+        // A consumer can't be given more, and "without a limit" means 2,000 to a quorum queue: those beyond are for a further one.
+        let prefetch = u16::try_from(wanted - held.len()).unwrap_or(u16::MAX);
+        let before = held.len();
+        hold_some(channel, queue, dead, prefetch, &mut held).await?;
+        // Another operator may have fetched the rest.
+        if held.len() - before < prefetch.into() {
+            break;
+        }
     }
+    Ok(held)
+}
+
+/// Fetches up to `prefetch` dead letters with a consumer of their own.
+async fn hold_some(
+    channel: &Channel,
+    queue: &str,
+    dead: &ShortString,
+    prefetch: u16,
+    held: &mut Vec<Held>,
+) -> Result<()> {
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();
     let mut consumer =
         channel.basic_consume(dead.clone(), "".into(), options, FieldTable::default()).await?;
-    let mut held = Vec::with_capacity(prefetch.into());
-    while held.len() < prefetch.into() {
-        let next = match timeout(QUIET, consumer.next()).await {
-            Ok(next) => next,
-            // It is on its way, from a busy broker.
-            Err(_) if count(channel, dead).await? > 0 => continue,
-            // What was on its way has had its time. The rest, if there is one, somebody else has fetched.
-            Err(_) => consumer.next().now_or_never().flatten(),
+    for _ in 0..prefetch {
+        let next = loop {
+            match timeout(QUIET, consumer.next()).await {
+                Ok(next) => break next,
+                // It is on its way, from a busy broker.
+                Err(_) if count(channel, dead).await? > 0 => {}
+                // What was on its way has had its time.
+                Err(_) => break consumer.next().now_or_never().flatten(),
+            }
         };
         let Some(delivery) = next else { break };
         let mut delivery = delivery?;
@@ -238,7 +257,7 @@ async fn hold(
     }
     // Or what is acked would be followed by more.
     channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
-    Ok(held)
+    Ok(())
 }
 
 /// Puts back what was fetched and not acked, and waits until the queue shows it: whoever looks next shall see all.

@@ -20,6 +20,9 @@ pub(crate) struct Session {
     pub(super) channel: Channel,
     /// What was delivered and not answered.
     pub(super) unanswered: Mutex<BTreeSet<u64>>,
+    /// Held while acks are chosen and sent: an ack for many that was chosen first and sent last would be for tags that are gone, and
+    /// the broker closes the channel for that.
+    pub(super) acking: tokio::sync::Mutex<()>,
     over: AtomicBool,
     ended: Notify,
     /// Closes with the session's end.
@@ -31,6 +34,7 @@ impl Session {
         Self {
             channel,
             unanswered: Mutex::default(),
+            acking: tokio::sync::Mutex::default(),
             over: AtomicBool::new(false),
             ended: Notify::new(),
             connection,

@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::time::timeout;
 
 use super::{
-    declare,
+    declare, lossy,
     outages::Troubles,
     topology::{Names, Plan},
 };
@@ -132,7 +132,7 @@ impl Settings {
         let program = program.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
         let name = format!("{} {} {purpose}", program.to_string_lossy(), std::process::id());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(node.clone(), properties);
+        let connecting = lossy::connect(node.clone(), properties);
         let limit = if self.nodes.len() > 1 { NODE_TIMEOUT } else { CONNECT_TIMEOUT };
         let connection = timeout(limit, connecting)
             .await

@@ -150,15 +150,19 @@ async fn ack(session: &Session, done: &[Box<Receipt>]) -> Result<()> {
     if done.is_empty() {
         return Ok(());
     }
-    let (up_to, single) = {
-        let mut unanswered = session.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        answered(&mut unanswered, done.iter().map(|receipt| receipt.tag).collect())
+    let acking = async {
+        let _others_wait = session.acking.lock().await;
+        let (up_to, single) = {
+            let mut unanswered = session.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            answered(&mut unanswered, done.iter().map(|receipt| receipt.tag).collect())
+        };
+        let multiple = up_to.map(|tag| (tag, true)).into_iter();
+        let acks = multiple
+            .chain(single.into_iter().map(|tag| (tag, false)))
+            .map(|(tag, multiple)| session.channel.basic_ack(tag, BasicAckOptions { multiple }));
+        try_join_all(acks).await
     };
-    let multiple = up_to.map(|tag| (tag, true)).into_iter();
-    let acks = multiple
-        .chain(single.into_iter().map(|tag| (tag, false)))
-        .map(|(tag, multiple)| session.channel.basic_ack(tag, BasicAckOptions { multiple }));
-    timeout(ANSWER_TIMEOUT, try_join_all(acks)).await.map_err(|_| no_answer(ANSWER_TIMEOUT))??;
+    timeout(ANSWER_TIMEOUT, acking).await.map_err(|_| no_answer(ANSWER_TIMEOUT))??;
     Ok(())
 }
 
@@ -174,7 +178,70 @@ fn answered(unanswered: &mut BTreeSet<u64>, mut done: Vec<u64>) -> (Option<u64>,
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::StreamExt as _;
+    use lapin::{Channel, Connection, ConnectionProperties, options::*, types::FieldTable};
+    use tokio::task::JoinSet;
+
     use super::*;
+
+    /// A queue for one test, filled with messages; it is deleted with the connection.
+    async fn queue_of(
+        channel: &Channel,
+        messages: usize,
+    ) -> lapin::Result<lapin::types::ShortString> {
+        let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await?;
+        for _ in 0..messages {
+            let options = BasicPublishOptions::default();
+            let name = queue.name().clone();
+            channel.basic_publish("".into(), name, options, b"", Default::default()).await?;
+        }
+        Ok(queue.name().clone())
+    }
+
+    /// The subscriber and the tasks that publish on ack at the same time. The broker closes a channel on which a tag is acked twice.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
+    async fn acks_at_the_same_time_are_sent_in_the_order_in_which_they_were_chosen() {
+        const MESSAGES: usize = 20_000;
+        let Some(url) = testkit::amqp_url() else { return };
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let queue = queue_of(&channel, MESSAGES).await.unwrap();
+        let consuming = BasicConsumeOptions::default();
+        let stream =
+            channel.basic_consume(queue.clone(), "".into(), consuming, FieldTable::default());
+        let stream = stream.await.unwrap();
+        let session = Arc::new(Session::new(connection, channel.clone()));
+        let taken: Vec<_> = stream
+            .take(MESSAGES)
+            .map(|delivery| session.receive(delivery.unwrap()))
+            .collect()
+            .await;
+        let mut shares: [Vec<Box<Receipt>>; 16] = Default::default();
+        for (n, delivery) in taken.into_iter().enumerate() {
+            if let crate::Receipt::RabbitMq(receipt) = delivery.receipt {
+                shares[n % 16].push(receipt);
+            }
+        }
+        let mut acking = JoinSet::new();
+        for share in shares {
+            let session = session.clone();
+            acking.spawn(async move {
+                for receipts in share.chunks(1) {
+                    ack(&session, receipts).await?;
+                }
+                Ok::<_, Error>(())
+            });
+        }
+        for acked in acking.join_all().await {
+            acked.unwrap();
+        }
+        let declared = QueueDeclareOptions { passive: true, ..Default::default() };
+        let left = channel.queue_declare(queue, declared, FieldTable::default()).await.unwrap();
+        assert_eq!(left.message_count(), 0);
+    }
 
     #[test]
     fn an_ack_for_many_covers_nothing_that_is_unanswered() {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use contracts::Timestamp;
+use store::Chain;
 use tokio::{
     sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
@@ -25,6 +26,8 @@ const FIRST_POLL: Duration = Duration::from_millis(1);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How often events that are too old are forgotten.
 const FORGETTING: Duration = Duration::from_secs(60 * 60);
+/// How often it is looked for what waits because the clock was set back.
+const RESCUE: Duration = Duration::from_secs(5);
 /// How often leases are renewed.
 const RENEWAL: Duration = Duration::from_millis(LEASE.as_millis() as u64 / 3);
 
@@ -89,8 +92,7 @@ impl Consumer {
     pub(crate) async fn next(&mut self) -> Vec<Delivery> {
         match self.incoming.recv().await {
             Some(deliveries) => deliveries,
-            // The task ends only with this consumer.
-            None => std::future::pending().await,
+            None => crate::ended(&mut self.task).await,
         }
     }
 
@@ -104,7 +106,7 @@ impl Consumer {
             })
             .collect();
         if let Err(error) = self.table.settle(&settlements, &self.queue).await {
-            tracing::warn!(queue = %self.queue, %error, "settling failed; the messages come again");
+            tracing::warn!(queue = %self.queue, error = %Chain(&error), "settling failed; the messages come again");
         }
         for Settlement { seq, delivery, .. } in &mut settlements {
             out.remove(seq);
@@ -161,12 +163,18 @@ impl Feed {
         let mut pause = FIRST_POLL;
         // None after an error: leases may have run out meanwhile.
         let mut renewed = Some(Instant::now());
-        let mut forgot: Option<Instant> = None;
+        let (mut forgot, mut rescued): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
+            if rescued.is_none_or(|at| at.elapsed() > RESCUE) {
+                rescued = Some(Instant::now());
+                if let Err(error) = self.table.rescue(&self.queue).await {
+                    tracing::debug!(error = %Chain(&error), "what waits for the clock was not looked for; trying later");
+                }
+            }
             if forgot.is_none_or(|at| at.elapsed() > FORGETTING) {
                 forgot = Some(Instant::now());
                 if let Err(error) = self.table.forget(Timestamp::now()).await {
-                    tracing::debug!(%error, "the history was not shortened; trying later");
+                    tracing::debug!(error = %Chain(&error), "the history was not shortened; trying later");
                 }
             }
             if renewed.is_none_or(|at| at.elapsed() > RENEWAL) {
@@ -220,7 +228,7 @@ impl Feed {
             }
             Err(error) => {
                 if first_failure {
-                    tracing::warn!(queue = %self.queue, %error, "the jobs table can't be read; trying on");
+                    tracing::warn!(queue = %self.queue, error = %Chain(&error), "the jobs table can't be read; trying on");
                 }
                 Err(())
             }
@@ -248,7 +256,7 @@ impl Feed {
         let in_flight: Vec<(i64, i64)> = out.iter().map(|(seq, lease)| (*seq, *lease)).collect();
         let Err(error) = self.table.renew(&in_flight).await else { return true };
         if self.flights.connected.swap(false, Ordering::Relaxed) {
-            tracing::warn!(queue = %self.queue, %error, "leases could not be renewed");
+            tracing::warn!(queue = %self.queue, error = %Chain(&error), "leases could not be renewed");
         }
         false
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::{Exchange, Timestamp};
 use store::Tx;
 
-use super::Table;
+use super::{LONGEST, Table};
 use crate::{Error, HISTORY_DAYS, Message, Result};
 
 /// How long an event is kept.
@@ -57,6 +57,7 @@ impl Table {
         let mut tx = self.db.begin().await?;
         // Whoever publishes at this moment may have read the bindings before this queue was among them.
         tx.wait_for_writers("history").await?;
+        tx.may_take(LONGEST).await?;
         let count = tx
             .query(
                 "INSERT INTO deliveries (queue, routing_key, body, due_at, times, history)

@@ -4,9 +4,11 @@
 //! `AMQP_URL` and `DATABASE_URL` name the servers, as `scripts/test` sets them; what needs a missing one is skipped, loudly.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 
+mod clock;
 mod consume;
 mod dead;
 mod fixture;
+mod foreign;
 mod history;
 mod privileges;
 mod provisioned;

@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use store::Chain;
 use utoipa::ToSchema;
 
 /// A problem document, `application/problem+json`.
@@ -160,7 +161,7 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         if let store::Error::CommitUnknown(_) = &error {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "whether a request was carried out isn't known"
             );
             return Self::unavailable(
@@ -169,12 +170,12 @@ impl From<store::Error> for Problem {
         }
         if error.is_unavailable() {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "the database is not available"
             );
             return Self::unavailable("nothing was written; try again");
         }
-        tracing::error!(error = &error as &dyn std::error::Error, "the database refused a request");
+        tracing::error!(error = %Chain(&error), "the database refused a request");
         Self::internal()
     }
 }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use broker::{Delivery, History, Verdict, message_id};
 use contracts::Timestamp;
+use store::Chain;
 use tracing::Span;
 
 use crate::telemetry;
 
+/// The pause before a message that the database didn't take is tried again, where no delay is configured.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Longest error that is kept with a message, in bytes.
 const MAX_ERROR: usize = 2_000;
 
@@ -20,9 +23,16 @@ pub enum Failure {
     /// No attempt ever will: it can't be read, or a rule refuses it.
     #[error(transparent)]
     Permanent(anyhow::Error),
-    /// The service's own database failed. While it is away the attempt is repeated; what it refuses is tried again later.
+    /// The service's own database failed. While it is unavailable the attempt is repeated; what it refuses is tried again later.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Failure {
+    /// Whether it is the database that didn't answer, or not in time.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_unavailable())
+    }
 }
 
 /// The failure of a handler that panicked.
@@ -40,7 +50,7 @@ pub(super) fn judge(
     let now = Timestamp::now();
     let before = &delivery.history;
     let history = History {
-        failures: before.failures + 1,
+        failures: before.failures.saturating_add(1),
         first_failed_at: before.first_failed_at.or(Some(now)),
         last_failed_at: Some(now),
         error: Some(chain(failure)),
@@ -48,6 +58,11 @@ pub(super) fn judge(
         replays: before.replays,
     };
     let next = usize::try_from(before.failures).ok().and_then(|n| retry_delays.get(n));
+    if failure.is_unavailable() {
+        // No fault of the message, and no attempt.
+        let after = retry_delays.first().copied().unwrap_or(PAUSE);
+        return Verdict::Retry { after, history: before.clone() };
+    }
     match (failure, next) {
         (Failure::Transient(_) | Failure::Store(_), Some(after)) => {
             Verdict::Retry { after: *after, history }
@@ -56,22 +71,10 @@ pub(super) fn judge(
     }
 }
 
-/// The error with its causes, `a: b: c`, bounded.
+/// The error with its causes, bounded.
 fn chain(failure: &Failure) -> String {
-    let mut text = String::new();
-    let mut error: Option<&dyn std::error::Error> = Some(failure);
-    while let Some(cause) = error {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause_text);
-        }
-        error = cause.source();
-    }
-    let end = text.floor_char_boundary(MAX_ERROR);
-    text.truncate(end);
+    let mut text = Chain(failure).to_string();
+    text.truncate(text.floor_char_boundary(MAX_ERROR));
     text
 }
 

@@ -26,7 +26,7 @@ pub(super) fn read<M: Incoming>(
     delivery: &Delivery,
 ) -> Result<Received<M>, Unreadable> {
     let arrived = Instant::now();
-    let attempt = delivery.history.failures + 1;
+    let attempt = delivery.history.failures.saturating_add(1);
     let (message, header) = decode(&delivery.body).map_err(|error| {
         let header = Header::of(&delivery.body);
         Unreadable { error, span: span(queue, system, delivery, header.as_ref(), attempt) }

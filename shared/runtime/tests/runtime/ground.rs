@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use broker::{Broker, Topology};
 use clap::Parser as _;
 use contracts::{Cancellation, Cause, Customer, Money, OrderCancelled, OrderId};
-use runtime::{CrashPoint, Failure, Handler, Metrics, Plumbing, Received, Relay, Subscriber};
+use runtime::{
+    CrashPoint, Failure, Handler, Metrics, Plumbing, Pulse, Received, Relay, Subscriber,
+};
 use store::{Db, Options, Tx};
 use testkit::TestDatabase;
 use tokio::task::JoinHandle;
@@ -38,10 +40,10 @@ pub(crate) struct Ground {
     pub(crate) db: Db,
     pub(crate) broker: Broker,
     pub(crate) plumbing: Plumbing,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     url: String,
     topology: Topology,
-    _databases: Vec<TestDatabase>,
+    databases: Vec<TestDatabase>,
 }
 
 #[derive(clap::Parser)]
@@ -72,7 +74,7 @@ impl Ground {
         };
         let broker = Broker::open(&url, topology.clone()).await.unwrap();
         broker.declare().await.unwrap();
-        Self { db, broker, plumbing, metrics: Metrics::new(), url, topology, _databases: databases }
+        Self { db, broker, plumbing, metrics: Metrics::new(), url, topology, databases }
     }
 
     /// Deletes what a namespace of a shared broker would keep.
@@ -82,12 +84,17 @@ impl Ground {
         }
     }
 
+    /// The database, opened as another program would.
+    pub(crate) async fn open_database(&self, options: Options) -> Db {
+        Db::open(&self.databases[0].url, options).await.unwrap()
+    }
+
     pub(crate) fn relay(&self) -> Relay {
         self.relay_to(self.broker.clone())
     }
 
     pub(crate) fn relay_to(&self, broker: Broker) -> Relay {
-        Relay::new(self.db.clone(), broker, Metrics::new(), CrashPoint::default())
+        Relay::new(self.db.clone(), broker, self.metrics.clone(), CrashPoint::default())
     }
 
     /// Puts events about new orders into the outbox.
@@ -107,7 +114,7 @@ impl Ground {
         let subscriber =
             Subscriber::new(QUEUE, db, broker, self.metrics.clone(), &self.plumbing, handler);
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(subscriber.run(shutdown.clone()));
+        let running = tokio::spawn(subscriber.run(Pulse::default(), shutdown.clone()));
         Handling { shutdown, running }
     }
 
@@ -124,6 +131,23 @@ impl Ground {
             assert!(started.elapsed() < Duration::from_secs(20), "no {wanted} in {metrics}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Makes the database of a server refuse (`on`) or take (`off`) what is written, over new connections; the others end.
+    pub(crate) async fn read_only(&self, value: &str) {
+        let mut tx = self.db.begin().await.unwrap();
+        tx.query("SET TRANSACTION READ WRITE").execute().await.unwrap();
+        let alter = format!(
+            "DO $$ BEGIN EXECUTE format(
+                 'ALTER DATABASE %I SET default_transaction_read_only = {value}', current_database()); END $$"
+        );
+        tx.query(alter).execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let others = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        self.db.read(others).execute().await.unwrap();
+        let this = "SELECT pg_terminate_backend(pg_backend_pid())::text";
+        self.db.read(this).execute().await.unwrap_err();
     }
 
     /// What was applied: order and attempt.

@@ -10,6 +10,7 @@ use crate::{
 on_both! {
     what_was_committed_is_sent_once_and_gone,
     what_nobody_listens_to_stays,
+    what_cannot_be_read_stays_and_holds_up_no_other,
     what_a_broker_that_is_away_did_not_take_stays,
     relays_share_the_work,
 }
@@ -33,6 +34,20 @@ async fn what_nobody_listens_to_stays(ground: Ground) {
     assert_eq!(ground.relay().drain().await.unwrap(), 1);
     assert_eq!(ground.db.outbox_backlog().await.unwrap().rows, 600);
     assert_eq!(ground.broker.depth(QUEUE).await.unwrap().ready, 1);
+    ground.clear().await;
+}
+
+/// As of a newer version that was rolled back.
+async fn what_cannot_be_read_stays_and_holds_up_no_other(ground: Ground) {
+    ground.publish(600).await;
+    let mut tx = ground.db.begin().await.unwrap();
+    let foreign =
+        "UPDATE outbox SET exchange = 'rumours' WHERE seq IN (SELECT min(seq) FROM outbox)";
+    tx.query(foreign).execute().await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ground.relay().drain().await.unwrap(), 599);
+    let metrics = ground.metrics.render();
+    assert!(metrics.contains("shop_unreadable_rows{table=\"outbox\"} 1\n"), "{metrics}");
     ground.clear().await;
 }
 

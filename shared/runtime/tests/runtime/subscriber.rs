@@ -1,8 +1,10 @@
 //! From the broker through a handler.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use broker::{Message, Selection};
+use store::Options;
+use testkit::wait::within;
 
 use crate::{
     ground::{Ground, QUEUE, Recorder, Trouble},
@@ -22,7 +24,7 @@ on_both! {
 
 async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
     ground.publish(5).await;
-    let rows = ground.db.lease_outbox(10).await.unwrap();
+    let rows = ground.db.lease_outbox(10).await.unwrap().rows;
     for _ in 0..3 {
         let batch: Vec<Message> = rows
             .iter()
@@ -47,7 +49,7 @@ async fn a_message_that_comes_three_times_is_applied_once(ground: Ground) {
 
 async fn one_that_comes_again_while_it_fails_is_not_lost(ground: Ground) {
     let ids = ground.publish(1).await;
-    let row = ground.db.lease_outbox(1).await.unwrap().remove(0);
+    let row = ground.db.lease_outbox(1).await.unwrap().rows.remove(0);
     let copy = Message { exchange: row.exchange, routing_key: row.routing_key, body: row.body };
     ground.broker.publish(&[copy.clone(), copy.clone(), copy]).await;
     let troubles = HashMap::from([(ids[0], Trouble::Call(1))]);
@@ -107,6 +109,50 @@ async fn when_no_attempt_is_left_it_is_a_dead_letter(ground: Ground) {
     ground.clear().await;
 }
 
+/// It answers all the while: after a failover that made it a standby.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_database_does_not_take_goes_back_until_it_does() {
+    let Some(mut ground) = Ground::servers().await else { return };
+    ground.plumbing.patience = Duration::from_secs(1);
+    ground.publish(5).await;
+    ground.relay().drain().await.unwrap();
+    ground.read_only("on").await;
+    let handling = ground.handle(Recorder::default());
+    ground.comes_to(0, 0).await;
+    within(Duration::from_secs(20), "they go back", || async {
+        let ready = ground.broker.depth(QUEUE).await.ok()?.ready;
+        let disconnected = ground.metrics.render().contains("shop_consumer_connected 0\n");
+        (ready == 5 && disconnected).then_some(())
+    })
+    .await;
+    ground.read_only("off").await;
+    ground.comes_to(5, 0).await;
+    handling.stop().await;
+    ground.clear().await;
+}
+
+/// The database is fine, but these messages can't be applied: they wait in the broker, at the cost of no attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_wait_for_a_lock_wait_in_the_broker() {
+    let Some(mut ground) = Ground::servers().await else { return };
+    ground.plumbing.patience = Duration::from_secs(1);
+    let ids = ground.publish(2).await;
+    ground.relay().drain().await.unwrap();
+    let options = Options { statement_timeout: Duration::from_secs(60), ..Options::default() };
+    let db = ground.open_database(options).await;
+    let mut holder = db.begin().await.unwrap();
+    holder.query("LOCK TABLE applied IN SHARE MODE").execute().await.unwrap();
+    let handling = ground.handle(Recorder::default());
+    ground.attempts("retried", 2).await;
+    drop(holder);
+    let applied = ground.comes_to(2, 0).await;
+    let mut expected: Vec<_> = ids.iter().map(|id| (id.to_string(), 1)).collect();
+    expected.sort();
+    assert_eq!(applied, expected, "each at its first attempt");
+    handling.stop().await;
+    ground.clear().await;
+}
+
 async fn a_panic_is_one_messages_failure(ground: Ground) {
     let ids = ground.publish(4).await;
     ground.relay().drain().await.unwrap();
@@ -119,7 +165,7 @@ async fn a_panic_is_one_messages_failure(ground: Ground) {
 
 async fn what_cannot_be_read_is_a_dead_letter_at_once(ground: Ground) {
     ground.publish(1).await;
-    let good = ground.db.lease_outbox(1).await.unwrap().remove(0);
+    let good = ground.db.lease_outbox(1).await.unwrap().rows.remove(0);
     let text = String::from_utf8(good.body.clone()).unwrap();
     let bodies = [
         b"\xff\x00 no text".to_vec(),

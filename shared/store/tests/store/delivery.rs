@@ -1,16 +1,22 @@
 //! Outbox, inbox, idempotency keys.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use contracts::{Cause, Envelope, Header, OrderId, PaymentVoided, Timestamp};
 use futures_util::future::join_all;
-use store::{Db, Receipt, idempotency::Answer};
+use store::{Db, Leased, Receipt, idempotency::Answer};
 
 use crate::on_both_engines;
 
 on_both_engines! {
     an_event_is_in_the_outbox_with_its_change_or_not_at_all,
-    leased_rows_are_nobody_elses_until_the_lease_ends,
+    leased_rows_are_not_leased_again_until_the_lease_ends,
+    a_lease_ends_although_the_clock_was_set_back,
+    a_row_that_cannot_be_read_costs_no_other,
+    many_leased_rows_hold_no_lease_up,
     relays_at_the_same_time_share_the_outbox,
     settling_deletes_what_was_sent_and_frees_the_rest,
     filling_the_outbox_wakes_its_relay,
@@ -43,30 +49,90 @@ async fn an_event_is_in_the_outbox_with_its_change_or_not_at_all(db: Db) {
     let backlog = db.outbox_backlog().await.unwrap();
     assert_eq!(backlog.rows, 3);
     assert!(backlog.oldest.unwrap() >= before);
-    let rows = db.lease_outbox(10).await.unwrap();
+    let rows = lease(&db, 10).await;
     let sent: Vec<_> = rows.iter().map(|row| Envelope::from_bytes(&row.body).unwrap().id).collect();
     assert_eq!(sent, ids, "the oldest first");
     assert_eq!(rows[0].routing_key, "payment.voided");
 }
 
-async fn leased_rows_are_nobody_elses_until_the_lease_ends(db: Db) {
-    publish(&db, 2).await;
-    assert_eq!(db.lease_outbox(10).await.unwrap().len(), 2);
-    assert!(db.lease_outbox(10).await.unwrap().is_empty());
+async fn lease(db: &Db, limit: usize) -> Vec<Leased> {
+    let lease = db.lease_outbox(limit).await.unwrap();
+    assert!(lease.unreadable.is_empty(), "{:?}", lease.unreadable);
+    lease.rows
+}
+
+/// Makes a change to the outbox that no program of ours would.
+async fn tamper(db: &Db, sql: &'static str) {
     let mut tx = db.begin().await.unwrap();
-    tx.query("UPDATE outbox SET leased_until = $1")
-        .bind(Timestamp::now().as_micros() - 1)
-        .execute()
-        .await
-        .unwrap();
+    tx.query(sql).execute().await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(db.lease_outbox(10).await.unwrap().len(), 2, "what a killed relay had comes back");
+}
+
+async fn leased_rows_are_not_leased_again_until_the_lease_ends(db: Db) {
+    publish(&db, 2).await;
+    assert_eq!(lease(&db, 10).await.len(), 2);
+    assert_eq!(db.reclaim_outbox().await.unwrap(), 0);
+    assert!(lease(&db, 10).await.is_empty());
+    tamper(&db, "UPDATE outbox SET leased_until = leased_until - 30000000").await;
+    assert_eq!(db.reclaim_outbox().await.unwrap(), 2);
+    assert_eq!(lease(&db, 10).await.len(), 2, "what a killed relay had comes back");
+}
+
+async fn a_lease_ends_although_the_clock_was_set_back(db: Db) {
+    publish(&db, 2).await;
+    assert_eq!(lease(&db, 10).await.len(), 2);
+    // An hour, as the row sees it.
+    tamper(&db, "UPDATE outbox SET leased_until = leased_until + 3600000000").await;
+    assert_eq!(db.reclaim_outbox().await.unwrap(), 2);
+    assert_eq!(lease(&db, 10).await.len(), 2);
+}
+
+async fn a_row_that_cannot_be_read_costs_no_other(db: Db) {
+    publish(&db, 3).await;
+    tamper(
+        &db,
+        "UPDATE outbox SET exchange = 'rumours' WHERE seq IN (SELECT min(seq) FROM outbox)",
+    )
+    .await;
+    let leased = db.lease_outbox(10).await.unwrap();
+    assert_eq!(leased.rows.len(), 2);
+    let (seq, error) = &leased.unreadable[0];
+    assert!(error.to_string().contains("rumours"), "{error}");
+    // Repaired, it is sent like any other.
+    db.settle_outbox(&[leased.rows[0].seq, leased.rows[1].seq], &[*seq]).await.unwrap();
+    tamper(&db, "UPDATE outbox SET exchange = 'shop.events'").await;
+    assert_eq!(lease(&db, 10).await.len(), 1);
+}
+
+/// To look through all of them takes 25 ms at least; once they were updated, and have bodies, over a second.
+async fn many_leased_rows_hold_no_lease_up(db: Db) {
+    publish(&db, 1).await;
+    tamper(
+        &db,
+        "INSERT INTO outbox (exchange, routing_key, body, created_at, leased_until)
+         WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 300000)
+         SELECT exchange, routing_key, body, created_at, created_at + 30000000 FROM outbox, many",
+    )
+    .await;
+    lease(&db, 1).await;
+    // Beside what a commit takes on this machine.
+    let (mut commit, mut leasing) = (Duration::MAX, Duration::MAX);
+    for _ in 0..20 {
+        let began = Instant::now();
+        db.probe().await.unwrap();
+        commit = commit.min(began.elapsed());
+        publish(&db, 1).await;
+        let began = Instant::now();
+        assert_eq!(lease(&db, 512).await.len(), 1);
+        leasing = leasing.min(began.elapsed());
+    }
+    assert!(leasing < commit + Duration::from_millis(15), "{leasing:?}, a commit {commit:?}");
 }
 
 async fn relays_at_the_same_time_share_the_outbox(db: Db) {
     publish(&db, 100).await;
-    let leased = join_all((0..8).map(|_| db.lease_outbox(20))).await;
-    let seqs: Vec<i64> = leased.into_iter().flat_map(Result::unwrap).map(|row| row.seq).collect();
+    let leased = join_all((0..8).map(|_| lease(&db, 20))).await;
+    let seqs: Vec<i64> = leased.into_iter().flatten().map(|row| row.seq).collect();
     let different: HashSet<i64> = seqs.iter().copied().collect();
     assert_eq!(different.len(), seqs.len(), "a row was leased twice");
     assert!(seqs.len() >= 20, "{}", seqs.len());
@@ -74,14 +140,14 @@ async fn relays_at_the_same_time_share_the_outbox(db: Db) {
 
 async fn settling_deletes_what_was_sent_and_frees_the_rest(db: Db) {
     publish(&db, 5).await;
-    let seqs: Vec<i64> = db.lease_outbox(10).await.unwrap().iter().map(|row| row.seq).collect();
+    let seqs: Vec<i64> = lease(&db, 10).await.iter().map(|row| row.seq).collect();
     db.settle_outbox(&seqs[..3], &seqs[3..]).await.unwrap();
-    let again: Vec<i64> = db.lease_outbox(10).await.unwrap().iter().map(|row| row.seq).collect();
+    let again: Vec<i64> = lease(&db, 10).await.iter().map(|row| row.seq).collect();
     assert_eq!(again, seqs[3..]);
     db.settle_outbox(&again, &[]).await.unwrap();
     assert_eq!(db.outbox_backlog().await.unwrap().rows, 0);
     publish(&db, 1).await;
-    let next = db.lease_outbox(10).await.unwrap()[0].seq;
+    let next = lease(&db, 10).await[0].seq;
     assert!(next > seqs[4], "a key that was used comes back: a late delete could hit a new row");
 }
 

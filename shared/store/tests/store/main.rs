@@ -3,6 +3,7 @@
 
 mod database;
 mod delivery;
+mod faults;
 
 use store::{Db, Options};
 use testkit::TestDatabase;

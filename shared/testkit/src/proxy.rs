@@ -1,0 +1,137 @@
+//! A TCP proxy that breaks lines the way networks do: silently.
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// Passes connections on to a server, until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    /// How often the open connections were silenced.
+    silenced: watch::Sender<u64>,
+    accepted: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+/// What is put in the place of other bytes, of the same length, on their way to the server.
+type Replacement = Option<(&'static [u8], &'static [u8])>;
+
+impl Proxy {
+    /// Before the server at `host:port`.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start(server: &str) -> Self {
+        Self::with(server, None).await
+    }
+
+    /// Puts other bytes in the place of some, of the same length, that go to the server: what a client library refuses to send. They
+    /// must come in one piece.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn replacing(server: &str, from: &'static [u8], to: &'static [u8]) -> Self {
+        Self::with(server, Some((from, to))).await
+    }
+
+    async fn with(server: &str, replacement: Replacement) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (silenced, _) = watch::channel(0);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (server, silence, count) = (server.to_owned(), silenced.clone(), accepted.clone());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(pass(client, server.clone(), silence.subscribe(), replacement));
+            }
+        });
+        Self { address, silenced, accepted, accepting }
+    }
+
+    /// A URL's server replaced by this proxy: of `scheme://user:password@host:port/path`.
+    ///
+    /// # Panics
+    /// When the URL isn't like that.
+    #[must_use]
+    pub fn before(&self, url: &str) -> String {
+        let server = server_of(url);
+        url.replacen(server, &self.address.to_string(), 1)
+    }
+
+    /// Stops forwarding on the connections that are open, in both directions, without closing them. New ones work.
+    pub fn silence(&self) {
+        self.silenced.send_modify(|times| *times += 1);
+    }
+
+    /// How many connections were made.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// `host:port` of a URL.
+///
+/// # Panics
+/// When it has none.
+#[must_use]
+pub fn server_of(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let rest = rest.split(['/', '?']).next().unwrap_or(rest);
+    rest.rsplit('@').next().unwrap_or(rest)
+}
+
+async fn pass(
+    client: TcpStream,
+    server: String,
+    mut silence: watch::Receiver<u64>,
+    replacement: Replacement,
+) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let mut there = pin!(copy(from_client, to_server, replacement));
+    let mut back = pin!(copy(from_server, to_client, None));
+    tokio::select! {
+        () = &mut there => {}
+        () = &mut back => {}
+        // Both connections stay open.
+        Ok(()) = silence.changed() => std::future::pending().await,
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, replacement: Replacement) {
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        let bytes = &mut bytes[..read];
+        if let Some((from, to)) = replacement {
+            while let Some(at) = bytes.windows(from.len()).position(|part| part == from) {
+                bytes[at..at + from.len()].copy_from_slice(to);
+            }
+        }
+        if to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
