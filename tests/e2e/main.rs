@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod crashes;
+mod healing;
 mod model;
 mod outages;
 mod outcomes;
@@ -21,7 +22,6 @@ mod requests;
 mod saga;
 mod shuffled;
 mod slow_mail;
-mod standstill;
 mod stopping;
 mod sync;
 mod system;
