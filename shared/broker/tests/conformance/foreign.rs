@@ -3,7 +3,7 @@
 use broker::{Selection, message_id};
 use lapin::{
     BasicProperties,
-    options::BasicPublishOptions,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
 use testkit::{Proxy, server_of};
@@ -81,6 +81,7 @@ async fn case(fixture: &Fixture) {
 async fn publish_foreign(fixture: &Fixture) {
     let proxy = Proxy::replacing(server_of(&fixture.url), MARK.as_bytes(), BYTES).await;
     let (connection, channel) = channel(&proxy.before(&fixture.url)).await;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let mut headers = FieldTable::default();
     headers.insert(MARK.into(), AMQPValue::Boolean(true));
     let plain = BasicProperties::default();
@@ -98,8 +99,9 @@ async fn publish_foreign(fixture: &Fixture) {
                 properties,
             )
             .await
+            .unwrap()
+            .await
             .unwrap();
     }
-    // It ends after all that was sent has arrived.
     connection.close(200, "OK".into()).await.unwrap();
 }
