@@ -3,6 +3,7 @@
 mod books;
 mod operator;
 mod process;
+mod turn;
 mod view;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ pub(crate) use testkit::{
     shop::{Checkout, Customers, Placed, assorted, checkout, new_key, plain},
     wait::{eventually, within},
 };
+use turn::Turn;
 
 /// What the services stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub(crate) struct Plan {
     broker: Option<String>,
     databases: BTreeMap<String, String>,
     chaos: bool,
+    alone: bool,
     env: BTreeMap<String, Vec<(String, String)>>,
     replicas: usize,
     styles: Vec<&'static str>,
@@ -77,6 +80,7 @@ pub(crate) struct System {
     shop: Shop,
     made: Vec<TestDatabase>,
     own_namespace: bool,
+    _turn: Turn,
 }
 
 impl Plan {
@@ -87,6 +91,7 @@ impl Plan {
             broker: None,
             databases: BTreeMap::new(),
             chaos: false,
+            alone: false,
             env: BTreeMap::new(),
             replicas: 1,
             styles: vec![setup.style],
@@ -124,6 +129,12 @@ impl Plan {
         self
     }
 
+    /// Starts when no other test's system runs, and lets none start: for a test that measures.
+    pub(crate) fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
     /// Runs so many of each service.
     pub(crate) fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
@@ -139,6 +150,7 @@ impl Plan {
 
     /// Starts it, and waits for nothing.
     pub(crate) async fn launch(self) -> System {
+        let turn = Turn::wait(self.alone).await;
         let folder =
             std::env::temp_dir().join(format!("shop-e2e-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -153,6 +165,7 @@ impl Plan {
             own_namespace: false,
             folder,
             plan: self,
+            _turn: turn,
         };
         system.shop.set_styles(&system.plan.styles);
         system.make_stores().await;
