@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod crashes;
+mod flood;
 mod healing;
 mod model;
 mod outages;

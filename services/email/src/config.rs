@@ -30,8 +30,8 @@ pub struct Config {
     )]
     pub smtp: Url,
 
-    /// How long sending one mail may take, connecting included. Twice this time after a crash, the mails that it interrupted
-    /// are sent by whoever gets them.
+    /// How long it may take until a mail is handed over, connecting included. Twice this time after a crash, another replica sends the
+    /// mails that it interrupted.
     #[arg(
         long,
         env = "SMTP_TIMEOUT",
@@ -40,6 +40,17 @@ pub struct Config {
         default_value = "10s"
     )]
     pub smtp_timeout: Duration,
+
+    /// How long the mail server may take to say whether it has accepted a mail: ten minutes by RFC 5321 (4.5.3.2.6), since giving up
+    /// earlier sends it again.
+    #[arg(
+        long,
+        env = "SMTP_ACCEPTANCE_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        default_value = "10m"
+    )]
+    pub smtp_acceptance_timeout: Duration,
 
     /// Connections to the mail server at most: so many mails are sent at a time.
     #[arg(

@@ -8,17 +8,19 @@
 //!   out. Only the claims of a process that died run out: a failure gives the claim back at once, so that the next attempt
 //!   finds it free, on whichever replica it takes place.
 //!
-//! A claim lasts [`CLAIM_TIMEOUTS`] times as long as one mail may take at most, and sending begins only while at least
-//! [`MARGIN_TIMEOUTS`] times that is left of it: what is left over covers clocks that differ.
+//! A claim lasts [`CLAIM_TIMEOUTS`] times as long as handing a mail over may take, and sending begins only while at least
+//! [`MARGIN_TIMEOUTS`] times that is left of it: what is left over covers clocks that differ. While the mail server takes
+//! its time to accept the mail, for minutes perhaps, the claim is renewed.
 //!
 //! There is one window in which a mail may repeat: between the mail server's acceptance and the commit that writes it
-//! down. Whoever is killed there, doesn't hear the acceptance (the connection breaks, or the timeout is over), or can't
-//! commit before the claim runs out (the database is away), leaves a mail that looks unsent, and it is sent again: with
-//! the same Message-ID, which is made from the message that first asked for it.
+//! down. A process that is killed there, doesn't hear the acceptance (the connection breaks, or the timeout is over), or can't
+//! commit before the claim runs out (the database is unavailable), leaves a mail that looks unsent, and it is sent again: with
+//! the same Message-ID, which is made from the message that first asked for it. After [`UNKNOWN_OUTCOMES`] answers that
+//! didn't come, it isn't sent again by itself: then an operator decides, by a replay.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use ::store::{Db, Tx};
+use ::store::{Chain, Db, Tx};
 use anyhow::anyhow;
 use contracts::Timestamp;
 use runtime::{Failure, Handler, Received};
@@ -29,7 +31,7 @@ use crate::{
     mail::{Key, Mail},
     mailer::{self, Mailer, Slot},
     releases::Releases,
-    store::{self, Claim, Wanted},
+    store::{self, Claim, Released, Wanted},
 };
 
 contracts::incoming! {
@@ -41,6 +43,8 @@ contracts::incoming! {
 pub const CLAIM_TIMEOUTS: f64 = 2.0;
 /// How much of a claim must be left when sending begins, in timeouts of a mail.
 pub const MARGIN_TIMEOUTS: f64 = 1.5;
+/// After so many times, a mail that the server may have is a dead letter.
+const UNKNOWN_OUTCOMES: u32 = 2;
 /// The pause between two looks at a mail that somebody else is sending doubles from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -143,15 +147,15 @@ impl Mails {
                     self.wait(until, &mut pause).await?;
                     self.claim_again(wanted).await?
                 }
-                Claim::Granted { message_id, until } => {
+                Claim::Granted { message_id, until, unknown } => {
                     let slot = self.mailer.slot().await;
                     if until.since(Timestamp::now()) >= margin {
-                        return self.send(event, wanted, message_id, slot).await;
+                        return self.send(event, wanted, message_id, unknown, slot).await;
                     }
                     // So many mails waited for a slow server that the claim may run out before this one is sent.
                     match self.claim_again(wanted).await? {
-                        Claim::Granted { message_id, .. } => {
-                            return self.send(event, wanted, message_id, slot).await;
+                        Claim::Granted { message_id, unknown, .. } => {
+                            return self.send(event, wanted, message_id, unknown, slot).await;
                         }
                         other => other,
                     }
@@ -166,18 +170,34 @@ impl Mails {
         event: &Incoming,
         claimed: Wanted,
         message_id: Uuid,
+        unknown_before: u32,
         slot: Slot<'_>,
     ) -> Result<Outcome, Failure> {
         let mail = Mail::of(event);
         let sent = match self.mailer.letter(&mail, message_id) {
-            Ok(letter) => self.mailer.send(slot, &letter).await,
+            Ok(letter) => tokio::select! {
+                sent = self.mailer.send(slot, &letter) => sent,
+                never = self.renew(claimed) => match never {},
+            },
             Err(error) => Err(error),
         };
-        match sent {
-            Ok(()) => Ok(Outcome::Sent(Timestamp::now())),
-            Err(error) => {
-                self.releases.release(claimed.key, claimed.claimant).await;
-                Err(error.into())
+        let Err(error) = sent else { return Ok(Outcome::Sent(Timestamp::now())) };
+        let unknown = matches!(error, mailer::Error::Unknown(_));
+        let Wanted { key, claimant, .. } = claimed;
+        self.releases.release(Released { key, claimant, unknown }).await;
+        if unknown && unknown_before.saturating_add(1) >= UNKNOWN_OUTCOMES {
+            return Err(Failure::Permanent(error.into()));
+        }
+        Err(error.into())
+    }
+
+    /// Keeps a claim. While the database is unavailable it runs on.
+    async fn renew(&self, claimed: Wanted) -> Infallible {
+        loop {
+            tokio::time::sleep(self.mailer.timeout().div_f64(CLAIM_TIMEOUTS)).await;
+            if let Err(error) = self.claim_again(claimed).await {
+                let error = tracing::field::display(Chain(&error));
+                tracing::warn!(error, "the claim on a mail that is being sent can't be renewed");
             }
         }
     }

@@ -13,6 +13,7 @@ use runtime::{
     http::{Json, located, uuid_key},
 };
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument as _, Span};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -59,9 +60,12 @@ async fn send_receipt(
     let key = uuid_key(&headers)?;
     let order_id = request.order.order_id;
     let event = Incoming::OrderConfirmed(request.order);
-    sender.send_now(&event, key).await.map_err(problem)?;
-    let mails =
-        store::mails(sender.db(), order_id).await?.into_iter().map(MailBody::from).collect();
+    // A client that goes leaves no mail half sent.
+    let (sending, db) = (sender.clone(), sender.db().clone());
+    let sending = async move { sending.send_now(&event, key).await };
+    let sent = tokio::spawn(sending.instrument(Span::current()));
+    sent.await.map_err(|_| Problem::internal())?.map_err(problem)?;
+    let mails = store::mails(&db, order_id).await?.into_iter().map(MailBody::from).collect();
     let body = MailsBody { order_id, mails };
     Ok(located(StatusCode::CREATED, &format!("/mails/{order_id}"), body))
 }
@@ -69,10 +73,10 @@ async fn send_receipt(
 fn problem(failure: Failure) -> Problem {
     match failure {
         Failure::Store(error) => error.into(),
-        Failure::Permanent(error) => {
+        Failure::Permanent(error) if !is_unknown(&error) => {
             Problem::invalid_field("customer.email", format!("the mail can't be sent: {error:#}"))
         }
-        Failure::Transient(error) => {
+        Failure::Permanent(error) | Failure::Transient(error) => {
             tracing::warn!(error = format!("{error:#}"), "a receipt could not be sent");
             Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -82,6 +86,10 @@ fn problem(failure: Failure) -> Problem {
             )
         }
     }
+}
+
+fn is_unknown(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(crate::mailer::Error::Unknown(_)))
 }
 
 /// The mails of an order.

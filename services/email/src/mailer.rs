@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::Context as _;
 use lettre::{address::AddressError, message::Mailbox};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tracing::{Instrument as _, field::Empty};
 use uuid::Uuid;
 
@@ -32,6 +35,7 @@ pub struct Mailer {
     server: Server,
     from: Mailbox,
     timeout: Duration,
+    acceptance: Duration,
     slots: Semaphore,
     /// The connections that nobody uses, the one used last at the end.
     idle: Mutex<Vec<Idle>>,
@@ -78,12 +82,15 @@ pub enum Error {
     /// The mail server can't be reached, or lets nobody in.
     #[error("the mail server can't be used: {0}")]
     Unavailable(String),
-    /// The connection broke in the middle: it may or may not have the mail.
+    /// The connection broke before the mail was handed over.
     #[error("the connection to the mail server broke: {0}")]
     Broken(String),
-    /// It took too long: it may or may not have the mail.
+    /// It took too long to get the mail handed over.
     #[error("the mail server took longer than {0:?}")]
     Timeout(Duration),
+    /// The mail was handed over, and the server didn't say whether it has accepted it.
+    #[error("whether the mail server has the mail isn't known: {0}")]
+    Unknown(String),
 }
 
 impl Error {
@@ -93,7 +100,7 @@ impl Error {
         match self {
             Self::Address(_) | Self::Compose(_) | Self::International => true,
             Self::Refused { code, .. } => *code >= 500,
-            Self::Unavailable(_) | Self::Broken(_) | Self::Timeout(_) => false,
+            Self::Unavailable(_) | Self::Broken(_) | Self::Timeout(_) | Self::Unknown(_) => false,
         }
     }
 
@@ -104,6 +111,7 @@ impl Error {
             Self::Refused { code, .. } => code.to_string(),
             Self::Unavailable(_) | Self::Broken(_) => "connection".to_owned(),
             Self::Timeout(_) => "timeout".to_owned(),
+            Self::Unknown(_) => "unknown_outcome".to_owned(),
         }
     }
 }
@@ -120,12 +128,13 @@ impl Mailer {
             server,
             from: config.mail_from.clone(),
             timeout: config.smtp_timeout,
+            acceptance: config.smtp_acceptance_timeout,
             slots: Semaphore::new(usize::from(config.smtp_connections)),
             idle: Mutex::default(),
         })
     }
 
-    /// How long sending one mail takes at most.
+    /// How long it takes at most until a mail is handed over.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
@@ -148,7 +157,7 @@ impl Mailer {
     /// Hands a mail to the mail server.
     ///
     /// # Errors
-    /// When the mail server refuses it, is away, or takes too long. In the last two cases it may have the mail nevertheless.
+    /// When the mail server refuses it, is unavailable, or takes too long. Only with [`Error::Unknown`] it may have the mail nevertheless.
     pub async fn send(&self, _slot: Slot<'_>, letter: &Letter) -> Result<(), Error> {
         let span = tracing::info_span!(
             "send mail",
@@ -159,10 +168,7 @@ impl Mailer {
             server.address = self.server.host(),
             server.port = i64::from(self.server.port()),
         );
-        let sent = tokio::time::timeout(self.timeout, self.deliver(letter))
-            .instrument(span.clone())
-            .await
-            .unwrap_or(Err(Error::Timeout(self.timeout)));
+        let sent = self.deliver(letter).instrument(span.clone()).await;
         if let Err(error) = &sent {
             span.record("otel.status_code", "ERROR");
             span.record("error.type", error.kind());
@@ -172,16 +178,26 @@ impl Mailer {
 
     /// A connection goes back only after a mail that went well: after anything else nobody knows what comes next on it.
     async fn deliver(&self, letter: &Letter) -> Result<(), Error> {
-        let mut connection = self.begin(letter).await?;
-        connection.finish(letter).await?;
+        let mut connection = timeout(self.timeout, self.begin(letter))
+            .await
+            .unwrap_or(Err(Error::Timeout(self.timeout)))?;
+        timeout(self.acceptance, connection.finish(letter)).await.unwrap_or_else(|_| {
+            Err(Error::Unknown(format!("no answer within {:?}", self.acceptance)))
+        })?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|idle| idle.since.elapsed() < MAX_IDLE);
         idle.push(Idle { connection, since: Instant::now() });
         Ok(())
     }
 
-    /// A connection on which the mail was announced. A kept one that its server has closed meanwhile is no failure.
+    /// A connection whose server waits for the mail's text. A kept one that its server has closed meanwhile is no failure.
     async fn begin(&self, letter: &Letter) -> Result<Connection, Error> {
+        let mut connection = self.announce(letter).await?;
+        connection.address(letter).await?;
+        Ok(connection)
+    }
+
+    async fn announce(&self, letter: &Letter) -> Result<Connection, Error> {
         while let Some(mut connection) = self.kept() {
             match connection.begin(letter).await {
                 Ok(()) => return Ok(connection),

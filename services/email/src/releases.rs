@@ -4,15 +4,14 @@
 use std::sync::{Mutex, PoisonError};
 
 use ::store::{Chain, Db};
-use uuid::Uuid;
 
-use crate::{mail::Key, store};
+use crate::store::{self, Released};
 
 /// The claims that wait to be given back.
 #[derive(Debug)]
 pub(crate) struct Releases {
     db: Db,
-    waiting: Mutex<Vec<(Key, Uuid)>>,
+    waiting: Mutex<Vec<Released>>,
     /// Held by whoever gives back what waits, for all who wait.
     turn: tokio::sync::Mutex<()>,
 }
@@ -24,8 +23,8 @@ impl Releases {
 
     /// Gives a claim back, together with those that came while another transaction was under way. A claim that can't be given back
     /// runs out by itself.
-    pub(crate) async fn release(&self, key: Key, claimant: Uuid) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((key, claimant));
+    pub(crate) async fn release(&self, released: Released) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(released);
         let _turn = self.turn.lock().await;
         let batch =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
@@ -40,7 +39,7 @@ impl Releases {
         }
     }
 
-    async fn commit(&self, batch: &[(Key, Uuid)]) -> ::store::Result<()> {
+    async fn commit(&self, batch: &[Released]) -> ::store::Result<()> {
         let mut tx = self.db.begin().await?;
         store::release(&mut tx, batch).await?;
         tx.commit().await

@@ -19,6 +19,17 @@ pub struct Wanted {
     pub claimant: Uuid,
 }
 
+/// A claim that is given back after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Released {
+    /// The mail.
+    pub key: Key,
+    /// Who had claimed it.
+    pub claimant: Uuid,
+    /// Whether the mail server may have the mail.
+    pub unknown: bool,
+}
+
 /// What a claim on a mail came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -28,6 +39,8 @@ pub enum Claim {
         message_id: Uuid,
         /// When the claim runs out.
         until: Timestamp,
+        /// How often it was handed over, and the mail server didn't say whether it has it.
+        unknown: u32,
     },
     /// Somebody else is sending it, or died over it.
     Held {
@@ -96,7 +109,7 @@ async fn take(
     until: Timestamp,
 ) -> Result<HashMap<Key, Claim>> {
     let taken = tx
-        .fetch_many::<_, (OrderId, String, Uuid)>(
+        .fetch_many::<_, (OrderId, String, Uuid, i64)>(
             "INSERT INTO mails (order_id, kind, message_id, state, claimed_by, claimed_at, claimed_until, attempts)
              VALUES {}
              ON CONFLICT (order_id, kind) DO UPDATE SET
@@ -106,7 +119,7 @@ async fn take(
              WHERE mails.state <> 'sent'
                  AND (mails.claimed_until <= excluded.claimed_at OR mails.claimed_by = excluded.claimed_by
                      OR mails.claimed_at > excluded.claimed_at + 60000000)
-             RETURNING order_id, kind, message_id",
+             RETURNING order_id, kind, message_id, unknown_outcomes",
             rows,
             |row, one| {
                 row.bind(one.key.order_id)
@@ -122,8 +135,9 @@ async fn take(
         .await?;
     Ok(taken
         .into_iter()
-        .filter_map(|(order_id, kind, message_id)| {
-            Some((Key::read(order_id, &kind)?, Claim::Granted { message_id, until }))
+        .filter_map(|(order_id, kind, message_id, unknown)| {
+            let unknown = u32::try_from(unknown).unwrap_or(u32::MAX);
+            Some((Key::read(order_id, &kind)?, Claim::Granted { message_id, until, unknown }))
         })
         .collect())
 }
@@ -152,14 +166,22 @@ async fn held(tx: &mut Tx, keys: &[Key]) -> Result<HashMap<Key, Claim>> {
 ///
 /// # Errors
 /// When the database is away.
-pub async fn release(tx: &mut Tx, claims: &[(Key, Uuid)]) -> Result<()> {
+pub async fn release(tx: &mut Tx, claims: &[Released]) -> Result<()> {
     let mut sorted = claims.to_vec();
     sorted.sort_unstable();
     tx.execute_many(
-        "UPDATE mails SET state = 'failed', claimed_by = NULL, claimed_until = 0
-         WHERE state = 'sending' AND (order_id, kind, claimed_by) IN (VALUES {})",
+        "UPDATE mails SET state = 'failed', claimed_by = NULL, claimed_until = 0,
+             unknown_outcomes = mails.unknown_outcomes + released.column4
+         FROM (VALUES {}) AS released
+         WHERE mails.order_id = released.column1 AND mails.kind = released.column2
+             AND mails.state = 'sending' AND mails.claimed_by = released.column3",
         &sorted,
-        |row, (key, claimant)| row.bind(key.order_id).bind(key.kind.as_str()).bind(*claimant),
+        |row, released| {
+            row.bind(released.key.order_id)
+                .bind(released.key.kind.as_str())
+                .bind(released.claimant)
+                .bind(i64::from(released.unknown))
+        },
     )
     .await
     .map(drop)

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use contracts::{Cancellation, OrderId};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use runtime::client::Client;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use runtime::client::{Answer, Client};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -208,8 +208,8 @@ impl Callees {
     fn answered(
         &self,
         callee: &'static str,
-        answer: reqwest::Result<Response>,
-    ) -> Result<Response, Failed> {
+        answer: reqwest::Result<Answer>,
+    ) -> Result<Answer, Failed> {
         answer.map_err(|error| {
             let (asked, late) = (!error.is_connect(), error.is_timeout());
             let detail = if late {
@@ -227,14 +227,14 @@ fn keyed(request: RequestBuilder, order: OrderId, step: &str) -> RequestBuilder 
     request.header("Idempotency-Key", Uuid::new_v5(&order, step.as_bytes()).to_string())
 }
 
-async fn failed(callee: &'static str, answer: Response) -> Failed {
+async fn failed(callee: &'static str, answer: Answer) -> Failed {
     let status = answer.status();
     let detail = format!("{callee} answered {status}: {}", detail(answer).await);
     Failed::NoAnswer { callee, asked: true, late: false, detail }
 }
 
 /// What a problem document says.
-async fn detail(answer: Response) -> String {
+async fn detail(answer: Answer) -> String {
     let problem: Value = answer.json().await.unwrap_or_default();
     problem["detail"].as_str().unwrap_or("no reason given").to_owned()
 }

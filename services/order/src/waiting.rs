@@ -6,30 +6,44 @@ use std::{
 };
 
 use contracts::OrderId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Clients that may wait at a time, half of the connections that the server takes: the others are for checkouts.
+const MOST: usize = 128;
 
 /// Who waits for which order, in this process. Cloning shares it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Waiters(Arc<Mutex<HashMap<OrderId, Arc<Notify>>>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Waiters {
+    waiting: Arc<Mutex<HashMap<OrderId, Arc<Notify>>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self { waiting: Arc::default(), places: Arc::new(Semaphore::new(MOST)) }
+    }
+}
 
 /// A place in the queue for one order; it is given up when it is dropped.
 pub(crate) struct Waiter {
     waiters: Waiters,
     order_id: OrderId,
     settled: Arc<Notify>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Waiters {
-    /// Starts waiting. Look at the order after this, not before, or its settlement may be missed.
-    pub(crate) fn wait(&self, order_id: OrderId) -> Waiter {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Starts waiting, unless too many do. Look at the order after this, not before, or its settlement may be missed.
+    pub(crate) fn wait(&self, order_id: OrderId) -> Option<Waiter> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let settled = waiting.entry(order_id).or_default().clone();
-        Waiter { waiters: self.clone(), order_id, settled }
+        Some(Waiter { waiters: self.clone(), order_id, settled, _place: place })
     }
 
     /// Wakes up who waits for these orders.
     pub(crate) fn wake(&self, settled: &[OrderId]) {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for order in settled.iter().filter_map(|order_id| waiting.get(order_id)) {
             order.notify_waiters();
         }
@@ -45,10 +59,25 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting = self.waiters.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiters.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Two: the map's and this one's.
         if Arc::strong_count(&self.settled) == 2 {
             waiting.remove(&self.order_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_wait_than_there_are_places() {
+        let waiters = Waiters::default();
+        let order = OrderId::now_v7();
+        let mut waiting: Vec<_> = (0..MOST).map(|_| waiters.wait(order).unwrap()).collect();
+        assert!(waiters.wait(order).is_none());
+        waiting.pop();
+        assert!(waiters.wait(order).is_some());
     }
 }

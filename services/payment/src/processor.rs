@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use contracts::{Money, OrderId};
-use reqwest::{Method, Response, StatusCode};
-use runtime::{Failure, client::Client};
+use reqwest::{Method, StatusCode};
+use runtime::{
+    Failure,
+    client::{Answer, Client},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -103,7 +106,7 @@ impl Processor {
                 call.header("Idempotency-Key", charge.key.to_string()).json(&request)
             })
             .await
-            .map_err(unknown)?;
+            .map_err(unanswered)?;
         let status = response.status();
         if !status.is_success() && status != StatusCode::PAYMENT_REQUIRED {
             return Err(refused(status));
@@ -132,7 +135,7 @@ impl Processor {
             .client
             .call(Method::POST, "/charges/{key}/reverse", &path, |call| call)
             .await
-            .map_err(unknown)?;
+            .map_err(unanswered)?;
         let status = response.status();
         if status != StatusCode::OK {
             return Err(refused(status));
@@ -141,14 +144,17 @@ impl Processor {
     }
 }
 
-async fn read<T: serde::de::DeserializeOwned>(response: Response) -> Result<T, Failure> {
-    response.json().await.map_err(unknown)
+async fn read<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<T, Failure> {
+    answer.json().await.map_err(|error| unknown(error.into()))
 }
 
-/// A failure after which nobody knows what came of it.
-fn unknown(error: reqwest::Error) -> Failure {
+fn unanswered(error: reqwest::Error) -> Failure {
     // The URL is in the span; the error goes into logs and dead letters, where a password in it would stay.
-    let error = anyhow::Error::from(error.without_url());
+    unknown(error.without_url().into())
+}
+
+/// A failure that leaves the outcome unknown.
+fn unknown(error: anyhow::Error) -> Failure {
     Failure::Transient(error.context("the card processor's answer is not known"))
 }
 

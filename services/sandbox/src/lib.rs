@@ -57,9 +57,10 @@ pub async fn run(
     let app = http::app("sandbox", router(sandbox), None, Metrics::new());
     let http = async {
         let _stop = stop.clone().drop_guard();
-        http::serve(listener, app, stop.clone()).await
+        http::serve(listener, app, stop.clone()).await;
     };
-    tokio::join!(http, mails).0
+    tokio::join!(http, mails);
+    Ok(())
 }
 
 /// Everything that the sandbox serves over HTTP.

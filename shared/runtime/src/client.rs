@@ -3,11 +3,77 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::HeaderMap};
+use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::telemetry;
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+/// An idle connection is closed after this long: before its server does, whose end could meet a request halfway.
+const MAX_IDLE: Duration = Duration::from_secs(20);
+
+/// An answer whose body hasn't been read.
+#[derive(Debug)]
+pub struct Answer(Response);
+
+/// Why an answer can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It broke off, or didn't come in time. Without the URL, which may have a password in it.
+    #[error("the answer broke off")]
+    Broken(#[source] reqwest::Error),
+    /// It is larger than any answer that is expected.
+    #[error("the answer has more than {MAX_ANSWER} bytes")]
+    TooLarge,
+    /// It isn't what was expected.
+    #[error("the answer can't be understood")]
+    Unexpected(#[source] serde_json::Error),
+}
+
+impl Answer {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// Its body, read from JSON.
+    ///
+    /// # Errors
+    /// When it breaks off, is too large, or isn't a `T`.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Unreadable> {
+        serde_json::from_slice(&self.bytes().await?).map_err(Unreadable::Unexpected)
+    }
+
+    /// Its body as text; bytes that aren't UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// When it breaks off, or is too large.
+    pub async fn text(self) -> Result<String, Unreadable> {
+        Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
+    }
+
+    async fn bytes(mut self) -> Result<Vec<u8>, Unreadable> {
+        let mut body = Vec::new();
+        let broken = |error: reqwest::Error| Unreadable::Broken(error.without_url());
+        while let Some(chunk) = self.0.chunk().await.map_err(broken)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(Unreadable::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
 
 /// An HTTP client for one other program.
 #[derive(Debug, Clone)]
@@ -30,6 +96,7 @@ impl Client {
             // Whoever was called is the one who answers: else a failure to connect would not mean that nobody was asked.
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(64)
+            .pool_idle_timeout(MAX_IDLE)
             .tcp_nodelay(true)
             .no_proxy()
             .build()?;
@@ -46,7 +113,7 @@ impl Client {
         route: &'static str,
         path: &[&str],
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) -> reqwest::Result<Response> {
+    ) -> reqwest::Result<Answer> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -91,7 +158,7 @@ impl Client {
                 );
             }
         }
-        answer
+        answer.map(Answer)
     }
 }
 

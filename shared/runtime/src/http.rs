@@ -4,6 +4,7 @@
 mod body;
 mod observe;
 pub mod problem;
+mod server;
 
 use std::time::Duration;
 
@@ -13,24 +14,20 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
-    serve::ListenerExt as _,
 };
 use broker::Broker;
 use store::Db;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use body::{Json, idempotency_key, uuid_key};
+pub use server::{GRACE, Limits, serve, serve_within};
 
 use crate::{Metrics, Problem, Watchdog, watchdog};
 
 /// The largest body that a request may have, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// How long requests that are under way may take to end when the service is told to stop.
-pub const GRACE: Duration = Duration::from_secs(5);
 /// How long the database may take to answer before the service is not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -94,33 +91,6 @@ fn documentation(name: &str, mut openapi: OpenApi) -> Router {
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
     openapi.info.license = None;
     Router::new().merge(utoipa_swagger_ui::SwaggerUi::new("/docs").url("/openapi.json", openapi))
-}
-
-/// Serves until told to stop, then finishes the requests that are under way.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    app: Router,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let server =
-        axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    // An idle connection that its client keeps open must not keep the process.
-    let grace = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        served = server.into_future() => Ok(served?),
-        () = grace => Ok(()),
-    }
 }
 
 /// The status of a created or accepted resource with where it is.

@@ -178,7 +178,7 @@ impl Service {
             tokio::time::sleep(STOPPING).await;
         });
         let outcome = tokio::select! {
-            served = &mut server => served,
+            () = &mut server => Ok(()),
             error = loops => Err(error),
             ended = &mut relay => Err(anyhow::anyhow!("the relay ended by itself: {ended:?}")),
             Ok(stuck) = stuck => Err(stuck.into()),

@@ -54,9 +54,12 @@ impl Process {
         );
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id().expect("it runs")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id().expect("it runs")).unwrap());
-        kill(pid, signal).unwrap();
+        kill(Pid::from_raw(i32::try_from(self.id()).unwrap()), signal).unwrap();
     }
 
     pub(crate) async fn terminate(mut self, name: &str) {

@@ -142,12 +142,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Hands over the mail that was announced.
-    pub(super) async fn finish(&mut self, letter: &Letter) -> Result<(), Error> {
+    /// Says who gets the mail that was announced, and that its text comes next.
+    pub(super) async fn address(&mut self, letter: &Letter) -> Result<(), Error> {
         self.0.command(Rcpt::new(letter.to.clone(), Vec::new())).await.map_err(failure)?;
         self.0.command(Data).await.map_err(failure)?;
-        self.0.message(&letter.bytes).await.map_err(failure)?;
         Ok(())
+    }
+
+    /// Hands the mail over. Unless the server accepts or refuses it, it may or may not have it.
+    pub(super) async fn finish(&mut self, letter: &Letter) -> Result<(), Error> {
+        match self.0.message(&letter.bytes).await.map_err(failure) {
+            Ok(_) => Ok(()),
+            Err(Error::Broken(reason)) => Err(Error::Unknown(reason)),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -49,15 +49,18 @@ async fn a_claim_is_granted_once_until_it_runs_out_or_is_given_back() {
         let order = Uuid::now_v7();
         let [first, second] = [(); 2].map(|()| wanted(order, Kind::Receipt));
         let other = wanted(order, Kind::Notice);
-        let granted =
-            |second| Claim::Granted { message_id: first.message_id, until: until(second) };
+        let granted = |second| Claim::Granted {
+            message_id: first.message_id,
+            until: until(second),
+            unknown: 0,
+        };
         // Within one batch too.
         assert_eq!(
             claim(&db, &[first, second, other], 0).await,
             [
                 granted(10),
                 Claim::Held { until: until(10) },
-                Claim::Granted { message_id: other.message_id, until: until(10) }
+                Claim::Granted { message_id: other.message_id, until: until(10), unknown: 0 }
             ]
         );
         assert_eq!(claim(&db, &[second], 5).await, [Claim::Held { until: until(10) }]);
@@ -67,7 +70,7 @@ async fn a_claim_is_granted_once_until_it_runs_out_or_is_given_back() {
         // A claim that another has taken over can't be given back by the one who lost it.
         for (loser, state) in [(first, "sending"), (second, "failed")] {
             let mut tx = db.begin().await.unwrap();
-            store::release(&mut tx, &[(loser.key, loser.claimant)]).await.unwrap();
+            store::release(&mut tx, &[released(loser)]).await.unwrap();
             tx.commit().await.unwrap();
             let mails = store::mails(&db, order).await.unwrap();
             assert_eq!(mails.iter().find(|mail| mail.kind == "receipt").unwrap().state, state);
@@ -76,7 +79,7 @@ async fn a_claim_is_granted_once_until_it_runs_out_or_is_given_back() {
 
         let mut tx = db.begin().await.unwrap();
         store::mark_sent(&mut tx, &[(first.key, until(17))]).await.unwrap();
-        store::release(&mut tx, &[(first.key, first.claimant)]).await.unwrap();
+        store::release(&mut tx, &[released(first)]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(claim(&db, &[first, second], 100).await, [Claim::Sent, Claim::Sent]);
         let mails = store::mails(&db, order).await.unwrap();
@@ -93,7 +96,10 @@ async fn batches_of_any_size_are_claimed_and_marked() {
         let all: Vec<_> = (0..300).map(|_| wanted(Uuid::now_v7(), Kind::Receipt)).collect();
         let claims = claim(&db, &all, 0).await;
         for (one, claim) in all.iter().zip(claims) {
-            assert_eq!(claim, Claim::Granted { message_id: one.message_id, until: until(10) });
+            assert_eq!(
+                claim,
+                Claim::Granted { message_id: one.message_id, until: until(10), unknown: 0 }
+            );
         }
         let sent: Vec<_> = all.iter().map(|one| (one.key, until(1))).collect();
         let mut tx = db.begin().await.unwrap();
@@ -101,6 +107,10 @@ async fn batches_of_any_size_are_claimed_and_marked() {
         tx.commit().await.unwrap();
         assert!(claim(&db, &all, 2).await.iter().all(|claim| *claim == Claim::Sent));
     }
+}
+
+fn released(claimed: Wanted) -> store::Released {
+    store::Released { key: claimed.key, claimant: claimed.claimant, unknown: false }
 }
 
 /// A process that was killed in the middle of a call leaves this behind.

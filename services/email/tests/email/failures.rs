@@ -106,7 +106,8 @@ async fn a_lost_answer_may_repeat_the_mail_with_the_same_message_id() {
     let (database, server, queue) =
         (testkit::sqlite_database(), MailServer::start().await, Queue::new().await);
     server.misbehave(json!({ "lost_answers": 1.0 })).await;
-    let email = Email::start(&database, &queue, &server.smtp, PATIENT).await;
+    let flags = ["--retry-delays", "2s,2s"];
+    let email = Email::start(&database, &queue, &server.smtp, &flags).await;
     let order = placed();
     let (id, one) = message(&order);
     queue.publish(&[one]).await;
@@ -120,12 +121,54 @@ async fn a_lost_answer_may_repeat_the_mail_with_the_same_message_id() {
     email.stop().await;
 }
 
+/// The answer to the end of a mail may take ten minutes (RFC 5321), six times as long as connecting may take here.
 #[tokio::test]
-async fn a_mail_server_that_is_too_slow_counts_as_away() {
+async fn a_mail_server_that_takes_its_time_gets_each_mail_once() {
+    for database in databases().await {
+        let (server, queue) = (MailServer::start().await, Queue::new().await);
+        server.misbehave(json!({ "latency_ms": 3_000 })).await;
+        let flags = [PATIENT, &["--smtp-timeout", "500ms"]].concat();
+        let email = Email::start(&database, &queue, &server.smtp, &flags).await;
+        let order = placed();
+        let one = message(&order).1;
+        queue.publish(&[one]).await;
+        email.becomes(order.order_id, "acknowledgement", "sending").await;
+        // Another replica with another message about it waits for the claim, which is renewed meanwhile.
+        let other = Email::start(&database, &queue, &server.smtp, &flags).await;
+        queue.publish(&[message(&order).1]).await;
+        let mail = email.becomes(order.order_id, "acknowledgement", "sent").await;
+        assert_eq!(mail["attempts"], 1, "{mail}");
+        queue.drained().await;
+        assert_eq!(server.mails().await.len(), 1);
+        assert_eq!(queue.dead_letters().await.len(), 0);
+        email.stop().await;
+        other.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_the_server_may_have_is_sent_twice_at_most() {
+    for database in databases().await {
+        let (server, queue) = (MailServer::start().await, Queue::new().await);
+        server.misbehave(json!({ "lost_answers": 1.0 })).await;
+        let email = Email::start(&database, &queue, &server.smtp, PATIENT).await;
+        let order = placed();
+        queue.publish(&[message(&order).1]).await;
+        let letter = queue.dead_letter().await;
+        assert_eq!(letter.history.failures, 2);
+        let reason = letter.history.error.unwrap();
+        assert!(reason.contains("whether the mail server has the mail isn't known"), "{reason}");
+        assert_eq!(server.mails().await.len(), 2);
+        email.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_mail_server_that_never_answers_counts_as_unavailable() {
     let (database, server, queue) =
         (testkit::sqlite_database(), MailServer::start().await, Queue::new().await);
     server.misbehave(json!({ "latency_ms": 60_000 })).await;
-    let flags = [PATIENT, &["--smtp-timeout", "200ms"]].concat();
+    let flags = ["--smtp-acceptance-timeout", "200ms", "--retry-delays", "2s,2s"];
     let email = Email::start(&database, &queue, &server.smtp, &flags).await;
     let order = placed();
     queue.publish(&[message(&order).1]).await;

@@ -160,7 +160,7 @@ impl Email {
         .await
     }
 
-    pub(crate) async fn get(&self, path: &[&str]) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &[&str]) -> runtime::client::Answer {
         self.client.call(Method::GET, "/", path, |r| r).await.unwrap()
     }
 

@@ -96,7 +96,7 @@ async fn what_is_not_there_is_a_404() {
     shop.stop().await;
 }
 
-async fn check_problem(response: reqwest::Response, status: u16) -> Value {
+async fn check_problem(response: runtime::client::Answer, status: u16) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let problem: Value = response.json().await.unwrap();
     assert_eq!(problem["status"], status);

@@ -6,8 +6,8 @@ use broker::{Broker, Consumer, DeadLetter, Topology};
 use clap::Parser as _;
 use contracts::{SUBSCRIPTIONS, Timestamp};
 use inventory::Config;
-use reqwest::{Method, Response};
-use runtime::client::Client;
+use reqwest::Method;
+use runtime::client::{Answer, Client};
 use serde_json::Value;
 use testkit::{TestDatabase, sqlite_database};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -55,7 +55,7 @@ impl Running {
         }
     }
 
-    pub(crate) async fn get(&self, path: &[&str]) -> Response {
+    pub(crate) async fn get(&self, path: &[&str]) -> Answer {
         self.client.call(Method::GET, "test", path, |request| request).await.unwrap()
     }
 
@@ -65,7 +65,7 @@ impl Running {
         response.json().await.unwrap()
     }
 
-    pub(crate) async fn put(&self, sku: &str, kind: &str, body: impl Into<Vec<u8>>) -> Response {
+    pub(crate) async fn put(&self, sku: &str, kind: &str, body: impl Into<Vec<u8>>) -> Answer {
         let path = ["products", sku];
         let call = self.client.call(Method::PUT, "test", &path, |request| {
             request.header("Content-Type", kind).body(body.into())

@@ -23,6 +23,7 @@ use crate::{
         self,
         steps::{self, Kept},
     },
+    waiting::Waiter,
 };
 
 /// The longest that a client may wait.
@@ -155,8 +156,11 @@ pub(super) async fn order(
 ) -> Result<Response, Problem> {
     let id = order_id(id)?;
     let wait = preferred_wait(&headers);
-    let order = match wait {
-        Some(wait) => settled(&shop, id, wait).await?,
+    // When too many wait already, the preference isn't applied.
+    let waiting = wait.and_then(|wait| Some((wait, shop.watchers.waiters.wait(id)?)));
+    let wait = waiting.as_ref().map(|(wait, _)| *wait);
+    let order = match waiting {
+        Some((wait, waiter)) => settled(&shop, id, wait, &waiter).await?,
         None => store::order(&shop.db, id).await?,
     };
     let order = order.ok_or_else(|| no_such_order(id))?;
@@ -177,18 +181,26 @@ pub(super) async fn order(
 }
 
 /// The order once it is settled, or as it is when the time is up.
-async fn settled(shop: &Shop, id: OrderId, wait: Duration) -> Result<Option<Order>, Problem> {
+async fn settled(
+    shop: &Shop,
+    id: OrderId,
+    wait: Duration,
+    waiter: &Waiter,
+) -> Result<Option<Order>, Problem> {
     let until = Instant::now() + wait;
-    let waiter = shop.watchers.waiters.wait(id);
     loop {
         let mut settled = std::pin::pin!(waiter.settled());
         // From here on a settlement is noticed, also one before the first await.
         settled.as_mut().enable();
-        let order = store::order(&shop.db, id).await?;
-        let open = order.as_ref().is_some_and(|order| order.settled_at.is_none());
+        let order = store::order(&shop.db, id).await;
         let now = Instant::now();
-        if !open || now >= until {
-            return Ok(order);
+        let wait_on = match &order {
+            Ok(order) => order.as_ref().is_some_and(|order| order.settled_at.is_none()),
+            // The database may be back before the time is up.
+            Err(error) => error.is_unavailable(),
+        };
+        if !wait_on || now >= until {
+            return Ok(order?);
         }
         // Whether it was woken or is only looking again makes no difference.
         let _ = timeout_at(until.min(now + LOOK), settled).await;
@@ -202,7 +214,9 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split([',', ';']))
-        .find_map(|preference| preference.trim().strip_prefix("wait=")?.trim().parse().ok())
+        .filter_map(|preference| preference.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())
         .map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
 }
 

@@ -56,7 +56,7 @@ async fn pass(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> (StatusCode, Bytes) {
+) -> (StatusCode, String) {
     if uri.path() == "/charges" {
         gate.held.send_modify(|held| *held += 1);
         gate.closed.subscribe().wait_for(|closed| !closed).await.unwrap();
@@ -65,5 +65,5 @@ async fn pass(
     let path: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
     let answer = client.call(method, "", &path, |call| call.headers(headers).body(body)).await;
     let answer = answer.unwrap();
-    (answer.status(), answer.bytes().await.unwrap())
+    (answer.status(), answer.text().await.unwrap())
 }

@@ -1,7 +1,9 @@
 //! Reading a request: a JSON body that is bounded, well-formed and valid, and the idempotency key.
 
+use std::time::Duration;
+
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
@@ -10,10 +12,20 @@ use garde::Validate;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use store::idempotency::Keyed;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::MAX_BODY;
 use crate::Problem;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A body up to this size, in bytes, is always read: most are smaller.
+const SMALL_BODY: usize = 4 * 1024;
+/// Larger ones that are read at a time; further ones wait. This times [`MAX_BODY`] is the memory that they take at most.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(MAX_LARGE_BODIES);
+const MAX_LARGE_BODIES: usize = 32;
 
 /// A JSON body that has passed its type's rules, with its bytes' hash.
 #[derive(Debug)]
@@ -35,7 +47,8 @@ where
         if !is_json(request.headers()) {
             return Err(Problem::unsupported_media_type());
         }
-        let bytes = read(request.into_body()).await?;
+        let reading = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()));
+        let bytes = reading.await.map_err(|_| Problem::request_timeout())??;
         let value: T = parse(&bytes)?;
         value.validate()?;
         Ok(Self { value, hash: Sha256::digest(&bytes).to_vec() })
@@ -45,12 +58,18 @@ where
 /// Reads a body up to [`MAX_BODY`]. Of a larger one some more is read and thrown away: a client that is still sending when the
 /// connection is closed would not see the answer.
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    // As large as it says that it is: growing would take twice the memory.
+    let expected = body.size_hint().lower().min(MAX_BODY as u64);
+    let (mut bytes, mut total, mut large) = (Vec::new(), 0, None);
     let mut chunks = body.into_data_stream();
-    let (mut bytes, mut total) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk =
             chunk.map_err(|_| Problem::bad_request("the body could not be read to its end"))?;
         total += chunk.len();
+        if total > SMALL_BODY && large.is_none() {
+            large = Some(LARGE_BODIES.acquire().await.map_err(|_| Problem::internal())?);
+            bytes.reserve_exact(usize::try_from(expected).unwrap_or(0).saturating_sub(bytes.len()));
+        }
         if total <= MAX_BODY {
             bytes.extend_from_slice(&chunk);
         } else if total > 16 * MAX_BODY {
@@ -124,4 +143,51 @@ pub fn uuid_key(headers: &HeaderMap) -> Result<Uuid, Problem> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     key.and_then(|key| key.trim().trim_matches('"').parse().ok())
         .ok_or_else(|| Problem::bad_request("Idempotency-Key must be given, and be a UUID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, Validate)]
+    struct Empty {}
+
+    /// A body that begins with so many bytes, and never ends.
+    fn unended(length: usize) -> Body {
+        let begun = stream::iter([Ok::<_, std::io::Error>("{".repeat(length))]);
+        Body::from_stream(begun.chain(stream::pending()))
+    }
+
+    async fn answer(body: Body) -> u16 {
+        let request =
+            Request::post("/").header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
+        Json::<Empty>::from_request(request, &())
+            .await
+            .map_or_else(|refused| refused.status, |_| 200)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_waited_for_for_a_while() {
+        assert_eq!(answer(unended(1)).await, 408);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_that_never_end_take_bounded_memory_and_delay_no_small_one() {
+        let unended: Vec<_> =
+            (0..MAX_LARGE_BODIES).map(|_| tokio::spawn(answer(unended(MAX_BODY)))).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(LARGE_BODIES.available_permits(), 0);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(answer(Body::from("{}")).await, 200);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // One more large one waits until the others are given up.
+        let large = format!("{}{{}}", " ".repeat(SMALL_BODY));
+        assert_eq!(answer(Body::from(large)).await, 200);
+        assert!(begun.elapsed() > BODY_TIMEOUT / 2);
+        for one in unended {
+            assert_eq!(one.await.unwrap(), 408);
+        }
+    }
 }

@@ -99,6 +99,18 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, slug, title, detail)
     }
 
+    /// 408.
+    #[must_use]
+    pub fn request_timeout() -> Self {
+        let detail = "the request's body didn't arrive in time";
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The request took too long",
+            detail,
+        )
+    }
+
     /// 413.
     #[must_use]
     pub fn too_large() -> Self {

@@ -3,6 +3,7 @@
 
 mod ground;
 mod relay;
+mod server;
 mod subscriber;
 
 /// Makes a test of each function for each set-up.
