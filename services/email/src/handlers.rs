@@ -15,8 +15,8 @@
 //! There is one window in which a mail may repeat: between the mail server's acceptance and the commit that writes it
 //! down. A process that is killed there, doesn't hear the acceptance (the connection breaks, or the timeout is over), or can't
 //! commit before the claim runs out (the database is unavailable), leaves a mail that looks unsent, and it is sent again: with
-//! the same Message-ID, which is made from the message that first asked for it. After [`UNKNOWN_OUTCOMES`] answers that
-//! didn't come, it isn't sent again by itself: then an operator decides, by a replay.
+//! the same Message-ID, which is made from the message that first asked for it. After [`UNKNOWN_OUTCOMES`] unknown outcomes it is
+//! dead-lettered, and only an operator's replay sends it again. A process that ends in the middle counts for none of them.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -24,7 +24,9 @@ use ::store::{Chain, Db, Tx};
 use anyhow::anyhow;
 use contracts::Timestamp;
 use runtime::{Failure, Handler, Received};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::{
@@ -43,8 +45,15 @@ contracts::incoming! {
 pub const CLAIM_TIMEOUTS: f64 = 2.0;
 /// How much of a claim must be left when sending begins, in timeouts of a mail.
 pub const MARGIN_TIMEOUTS: f64 = 1.5;
-/// After so many times, a mail that the server may have is a dead letter.
+/// A mail whose outcome was unknown this often is dead-lettered.
 const UNKNOWN_OUTCOMES: u32 = 2;
+/// How long after a claim was made it is renewed, in timeouts of a mail.
+const RENEWAL_TIMEOUTS: f64 = 0.5;
+/// The pause after a renewal that failed.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(500);
+/// How long a mail waits for a connection. With ten minutes for the acceptance it is less than the half hour after which RabbitMQ takes
+/// the message back.
+const SLOT_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// The pause between two looks at a mail that somebody else is sending doubles from the first to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -86,18 +95,25 @@ impl Mails {
     /// # Errors
     /// When it can't be sent, or isn't known to be: the next try is the caller's.
     pub async fn send_now(&self, event: &Incoming, message_id: Uuid) -> Result<Outcome, Failure> {
-        let wanted = self.wanted(event, message_id);
-        let mut tx = self.db.begin().await?;
-        let claims = self.claim(&mut tx, &[wanted]).await?;
-        tx.commit().await?;
-        let claim = claims.first().copied().unwrap_or(Claim::Held { until: Timestamp::now() });
-        let outcome = self.deliver(event, message_id, claim).await?;
-        if let Outcome::Sent(at) = outcome {
-            let mut tx = self.db.begin().await?;
-            store::mark_sent(&mut tx, &[(wanted.key, at)]).await?;
-            tx.commit().await?;
-        }
-        Ok(outcome)
+        // The same request again must wait for this one, so each has a claimant of its own.
+        let wanted = Wanted { key: Key::of(event), message_id, claimant: Uuid::now_v7() };
+        let claim = self.claim_again(wanted).await?;
+        let Some(turn) = self.turn(wanted, claim, false).await? else {
+            return Ok(Outcome::Skipped);
+        };
+        // A caller that disconnects must not interrupt the transfer, nor that its outcome is written down.
+        let (mails, event) = (self.clone(), event.clone());
+        let sending = async move {
+            let outcome = mails.send(&event, wanted, turn).await?;
+            if let Outcome::Sent(at) = outcome {
+                let mut tx = mails.db.begin().await?;
+                store::mark_sent(&mut tx, &[(wanted.key, at)]).await?;
+                tx.commit().await?;
+            }
+            Ok(outcome)
+        };
+        let sent = tokio::spawn(sending.instrument(Span::current())).await;
+        sent.unwrap_or_else(|error| Err(Failure::Transient(error.into())))
     }
 
     fn wanted(&self, event: &Incoming, message_id: Uuid) -> Wanted {
@@ -130,77 +146,113 @@ impl Mails {
         })
     }
 
-    /// Sends a mail as soon as nobody else does, unless somebody else has.
-    async fn deliver(
+    /// Waits until it is this claimant's turn to send the mail, on a connection of its own; none when another has sent it. A mail that the
+    /// server may have twice already is sent again only by an operator's replay.
+    async fn turn(
         &self,
-        event: &Incoming,
-        asked_by: Uuid,
-        claim: Claim,
-    ) -> Result<Outcome, Failure> {
-        let wanted = self.wanted(event, asked_by);
+        wanted: Wanted,
+        mut claim: Claim,
+        replayed: bool,
+    ) -> Result<Option<Turn>, Failure> {
         let margin = self.mailer.timeout().mul_f64(MARGIN_TIMEOUTS);
-        let (mut claim, mut pause) = (claim, PAUSES.0);
+        let (mut pause, mut slot) = (PAUSES.0, None);
         loop {
-            claim = match claim {
-                Claim::Sent => return Ok(Outcome::Skipped),
+            let (message_id, until, unknown) = match claim {
+                Claim::Sent => return Ok(None),
                 Claim::Held { until } => {
+                    slot = None;
                     self.wait(until, &mut pause).await?;
-                    self.claim_again(wanted).await?
+                    claim = self.claim_again(wanted).await?;
+                    continue;
                 }
-                Claim::Granted { message_id, until, unknown } => {
-                    let slot = self.mailer.slot().await;
-                    if until.since(Timestamp::now()) >= margin {
-                        return self.send(event, wanted, message_id, unknown, slot).await;
-                    }
-                    // So many mails waited for a slow server that the claim may run out before this one is sent.
-                    match self.claim_again(wanted).await? {
-                        Claim::Granted { message_id, unknown, .. } => {
-                            return self.send(event, wanted, message_id, unknown, slot).await;
-                        }
-                        other => other,
-                    }
-                }
+                Claim::Granted { message_id, until, unknown } => (message_id, until, unknown),
             };
+            if unknown >= UNKNOWN_OUTCOMES && !replayed {
+                self.give_back(wanted, false).await;
+                let reason = format!("it was handed over {unknown} times");
+                return Err(Failure::Permanent(mailer::Error::Unknown(reason).into()));
+            }
+            let free = match slot.take() {
+                Some(free) => free,
+                None => match timeout(SLOT_PATIENCE, self.mailer.slot()).await {
+                    Ok(free) => free,
+                    Err(_) => {
+                        self.give_back(wanted, false).await;
+                        let reason = format!("no connection was free within {SLOT_PATIENCE:?}");
+                        return Err(mailer::Error::Unavailable(reason).into());
+                    }
+                },
+            };
+            if until.since(Timestamp::now()) >= margin {
+                return Ok(Some(Turn { message_id, unknown, slot: free }));
+            }
+            // The claim may run out before the mail is handed over.
+            slot = Some(free);
+            claim = self.claim_again(wanted).await?;
         }
     }
 
-    /// Sends a mail that is claimed, and gives the claim back when that fails.
+    /// Sends a mail whose turn it is, and gives the claim back when that fails.
     async fn send(
         &self,
         event: &Incoming,
         claimed: Wanted,
-        message_id: Uuid,
-        unknown_before: u32,
-        slot: Slot<'_>,
+        turn: Turn,
     ) -> Result<Outcome, Failure> {
         let mail = Mail::of(event);
-        let sent = match self.mailer.letter(&mail, message_id) {
+        let sent = match self.mailer.letter(&mail, turn.message_id) {
             Ok(letter) => tokio::select! {
-                sent = self.mailer.send(slot, &letter) => sent,
+                sent = self.mailer.send(turn.slot, &letter) => sent,
                 never = self.renew(claimed) => match never {},
             },
             Err(error) => Err(error),
         };
         let Err(error) = sent else { return Ok(Outcome::Sent(Timestamp::now())) };
         let unknown = matches!(error, mailer::Error::Unknown(_));
-        let Wanted { key, claimant, .. } = claimed;
-        self.releases.release(Released { key, claimant, unknown }).await;
-        if unknown && unknown_before.saturating_add(1) >= UNKNOWN_OUTCOMES {
+        self.give_back(claimed, unknown).await;
+        if unknown && turn.unknown.saturating_add(1) >= UNKNOWN_OUTCOMES {
             return Err(Failure::Permanent(error.into()));
         }
         Err(error.into())
     }
 
-    /// Keeps a claim. While the database is unavailable it runs on.
+    async fn give_back(&self, claimed: Wanted, unknown: bool) {
+        let Wanted { key, claimant, .. } = claimed;
+        self.releases.release(Released { key, claimant, unknown }).await;
+    }
+
+    /// Keeps a claim. If the database stays unavailable, it expires.
     async fn renew(&self, claimed: Wanted) -> Infallible {
+        let pause = self.mailer.timeout().mul_f64(RENEWAL_TIMEOUTS);
+        let mut next = pause;
         loop {
-            tokio::time::sleep(self.mailer.timeout().div_f64(CLAIM_TIMEOUTS)).await;
-            if let Err(error) = self.claim_again(claimed).await {
-                let error = tracing::field::display(Chain(&error));
-                tracing::warn!(error, "the claim on a mail that is being sent can't be renewed");
-            }
+            tokio::time::sleep(next).await;
+            next = match self.claim_again(claimed).await {
+                Ok(Claim::Granted { .. }) => pause,
+                Ok(Claim::Held { .. } | Claim::Sent) => {
+                    let order_id = claimed.key.order_id;
+                    tracing::warn!(%order_id, "the claim on a mail that is being sent is lost");
+                    pause
+                }
+                Err(error) => {
+                    let error = tracing::field::display(Chain(&error));
+                    tracing::warn!(
+                        error,
+                        "the claim on a mail that is being sent can't be renewed"
+                    );
+                    RENEWAL_PAUSE
+                }
+            };
         }
     }
+}
+
+/// The permission to send a mail now.
+struct Turn {
+    message_id: Uuid,
+    /// How often its outcome was unknown before.
+    unknown: u32,
+    slot: Slot,
 }
 
 impl Handler for Mails {
@@ -221,7 +273,11 @@ impl Handler for Mails {
     }
 
     async fn call(&self, received: &Received<Incoming>, plan: Claim) -> Result<Outcome, Failure> {
-        self.deliver(&received.message, received.header.id, plan).await
+        let wanted = self.wanted(&received.message, received.header.id);
+        match self.turn(wanted, plan, received.replays > 0).await? {
+            None => Ok(Outcome::Skipped),
+            Some(turn) => self.send(&received.message, wanted, turn).await,
+        }
     }
 
     async fn apply(

@@ -13,7 +13,6 @@ use runtime::{
     http::{Json, located, uuid_key},
 };
 use serde::{Deserialize, Serialize};
-use tracing::{Instrument as _, Span};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -60,12 +59,9 @@ async fn send_receipt(
     let key = uuid_key(&headers)?;
     let order_id = request.order.order_id;
     let event = Incoming::OrderConfirmed(request.order);
-    // A client that goes leaves no mail half sent.
-    let (sending, db) = (sender.clone(), sender.db().clone());
-    let sending = async move { sending.send_now(&event, key).await };
-    let sent = tokio::spawn(sending.instrument(Span::current()));
-    sent.await.map_err(|_| Problem::internal())?.map_err(problem)?;
-    let mails = store::mails(&db, order_id).await?.into_iter().map(MailBody::from).collect();
+    sender.send_now(&event, key).await.map_err(problem)?;
+    let mails =
+        store::mails(sender.db(), order_id).await?.into_iter().map(MailBody::from).collect();
     let body = MailsBody { order_id, mails };
     Ok(located(StatusCode::CREATED, &format!("/mails/{order_id}"), body))
 }
@@ -82,7 +78,7 @@ fn problem(failure: Failure) -> Problem {
                 StatusCode::BAD_GATEWAY,
                 "mail-failed",
                 "The mail server failed",
-                "whether the mail was sent isn't known; ask again with the same key",
+                "whether the mail was sent isn't known",
             )
         }
     }

@@ -8,14 +8,14 @@ mod connection;
 mod letter;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use lettre::{address::AddressError, message::Mailbox};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tracing::{Instrument as _, field::Empty};
@@ -36,7 +36,7 @@ pub struct Mailer {
     from: Mailbox,
     timeout: Duration,
     acceptance: Duration,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     /// The connections that nobody uses, the one used last at the end.
     idle: Mutex<Vec<Idle>>,
 }
@@ -54,8 +54,8 @@ impl std::fmt::Debug for Idle {
 
 /// The right to use one of the connections.
 #[derive(Debug)]
-pub struct Slot<'m>(
-    #[expect(dead_code, reason = "it counts as long as it lives")] Option<SemaphorePermit<'m>>,
+pub struct Slot(
+    #[expect(dead_code, reason = "it counts as long as it lives")] Option<OwnedSemaphorePermit>,
 );
 
 /// Why a mail was not sent, or is not known to be. It never holds what the mail server said word for word: servers like to repeat
@@ -129,7 +129,7 @@ impl Mailer {
             from: config.mail_from.clone(),
             timeout: config.smtp_timeout,
             acceptance: config.smtp_acceptance_timeout,
-            slots: Semaphore::new(usize::from(config.smtp_connections)),
+            slots: Arc::new(Semaphore::new(usize::from(config.smtp_connections))),
             idle: Mutex::default(),
         })
     }
@@ -141,9 +141,9 @@ impl Mailer {
     }
 
     /// Waits until a connection is free, or one more may be made; first come, first served.
-    pub async fn slot(&self) -> Slot<'_> {
+    pub async fn slot(&self) -> Slot {
         // It fails only when the semaphore is closed, which it never is.
-        Slot(self.slots.acquire().await.ok())
+        Slot(self.slots.clone().acquire_owned().await.ok())
     }
 
     /// Puts a mail into its envelope.
@@ -158,7 +158,7 @@ impl Mailer {
     ///
     /// # Errors
     /// When the mail server refuses it, is unavailable, or takes too long. Only with [`Error::Unknown`] it may have the mail nevertheless.
-    pub async fn send(&self, _slot: Slot<'_>, letter: &Letter) -> Result<(), Error> {
+    pub async fn send(&self, _slot: Slot, letter: &Letter) -> Result<(), Error> {
         let span = tracing::info_span!(
             "send mail",
             otel.kind = "client",

@@ -6,10 +6,8 @@ use std::{
 };
 
 use contracts::OrderId;
+use runtime::http::Limits;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-
-/// Clients that may wait at a time, half of the connections that the server takes: the others are for checkouts.
-const MOST: usize = 128;
 
 /// Who waits for which order, in this process. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -20,7 +18,9 @@ pub(crate) struct Waiters {
 
 impl Default for Waiters {
     fn default() -> Self {
-        Self { waiting: Arc::default(), places: Arc::new(Semaphore::new(MOST)) }
+        // The other connections are for checkouts.
+        let most = Limits::default().connections / 2;
+        Self { waiting: Arc::default(), places: Arc::new(Semaphore::new(most)) }
     }
 }
 
@@ -75,7 +75,8 @@ mod tests {
     fn no_more_wait_than_there_are_places() {
         let waiters = Waiters::default();
         let order = OrderId::now_v7();
-        let mut waiting: Vec<_> = (0..MOST).map(|_| waiters.wait(order).unwrap()).collect();
+        let mut waiting: Vec<_> =
+            (0..Limits::default().connections / 2).map(|_| waiters.wait(order).unwrap()).collect();
         assert!(waiters.wait(order).is_none());
         waiting.pop();
         assert!(waiters.wait(order).is_some());

@@ -54,6 +54,7 @@ pub fn app(
     let traced = routes
         .fallback(async || Problem::not_found("there is nothing at this path; see /docs"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(axum::Extension(body::LargeBodies::default()))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(axum::middleware::from_fn_with_state(metrics.clone(), observe::observe));
     traced.merge(operations(ground, metrics)).merge(documentation(name, openapi))

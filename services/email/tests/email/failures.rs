@@ -1,11 +1,15 @@
 //! The mail server fails, and nothing is lost.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use crate::{
     databases,
-    events::{message, message_id, placed, placed_by},
+    events::{confirmed, message, message_id, placed, placed_by},
+    eventually,
     queue::Queue,
     refusing::refusing_mail_server,
     world::{Email, MailServer, healthy},
@@ -159,6 +163,32 @@ async fn a_mail_that_the_server_may_have_is_sent_twice_at_most() {
         let reason = letter.history.error.unwrap();
         assert!(reason.contains("whether the mail server has the mail isn't known"), "{reason}");
         assert_eq!(server.mails().await.len(), 2);
+        // Another message about it sends no third one.
+        let (another, message) = message(&order);
+        queue.publish(&[message]).await;
+        eventually("it is a dead letter too", async || {
+            let letters = queue.dead_letters().await;
+            letters.into_iter().find(|letter| letter.id == another)
+        })
+        .await;
+        assert_eq!(server.mails().await.len(), 2);
+        email.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_is_asked_for_twice_at_once_is_sent_once() {
+    for database in databases().await {
+        let (server, queue) = (MailServer::start().await, Queue::new().await);
+        server.misbehave(json!({ "latency_ms": 1_500 })).await;
+        let email = Email::start(&database, &queue, &server.smtp, PATIENT).await;
+        let (order, key) = (confirmed(&placed()), Uuid::now_v7());
+        let given_up =
+            tokio::time::timeout(Duration::from_millis(500), email.send_receipt(key, &order));
+        given_up.await.expect_err("the mail server takes its time");
+        let twice = tokio::join!(email.send_receipt(key, &order), email.send_receipt(key, &order));
+        assert_eq!((twice.0.as_u16(), twice.1.as_u16()), (201, 201));
+        assert_eq!(server.mails().await.len(), 1);
         email.stop().await;
     }
 }

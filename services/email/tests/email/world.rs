@@ -3,14 +3,15 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser as _;
-use contracts::OrderId;
+use contracts::{OrderConfirmed, OrderId};
 use email::Config;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use runtime::client::Client;
 use serde_json::{Value, json};
 use testkit::TestDatabase;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{eventually, queue::Queue};
 
@@ -162,6 +163,14 @@ impl Email {
 
     pub(crate) async fn get(&self, path: &[&str]) -> runtime::client::Answer {
         self.client.call(Method::GET, "/", path, |r| r).await.unwrap()
+    }
+
+    /// Asks by a call for the receipt of an order.
+    pub(crate) async fn send_receipt(&self, key: Uuid, order: &OrderConfirmed) -> StatusCode {
+        let asked = self.client.call(Method::POST, "/", &["mails", "receipt"], |request| {
+            request.header("idempotency-key", key.to_string()).json(&json!({"order": order}))
+        });
+        asked.await.unwrap().status()
     }
 
     pub(crate) async fn stop(mut self) {

@@ -129,6 +129,7 @@ struct Links {
         (status = 201, body = Accepted, description = "`style=sync`: the order is confirmed"),
         (status = 400, body = Problem, description = "The request is malformed"),
         (status = 402, body = Problem, description = "`style=sync`: the card was declined"),
+        (status = 408, body = Problem, description = "The body did not arrive in time"),
         (status = 409, body = Problem, description = "A request with this key is being answered; `style=sync`: out of stock"),
         (status = 413, body = Problem, description = "The body is too large"),
         (status = 415, body = Problem, description = "The body is not application/json"),

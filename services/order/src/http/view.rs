@@ -192,15 +192,11 @@ async fn settled(
         let mut settled = std::pin::pin!(waiter.settled());
         // From here on a settlement is noticed, also one before the first await.
         settled.as_mut().enable();
-        let order = store::order(&shop.db, id).await;
+        let order = store::order(&shop.db, id).await?;
+        let open = order.as_ref().is_some_and(|order| order.settled_at.is_none());
         let now = Instant::now();
-        let wait_on = match &order {
-            Ok(order) => order.as_ref().is_some_and(|order| order.settled_at.is_none()),
-            // The database may be back before the time is up.
-            Err(error) => error.is_unavailable(),
-        };
-        if !wait_on || now >= until {
-            return Ok(order?);
+        if !open || now >= until {
+            return Ok(order);
         }
         // Whether it was woken or is only looking again makes no difference.
         let _ = timeout_at(until.min(now + LOOK), settled).await;
@@ -290,6 +286,30 @@ impl View {
                     detail,
                 })
                 .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_preferred_in_any_case_and_among_others() {
+        for (value, seconds) in [
+            ("wait=5", Some(5)),
+            ("Wait = 5", Some(5)),
+            ("respond-async, WAIT=\"5\"", Some(5)),
+            ("return=minimal; wait=600", Some(60)),
+            ("wait", None),
+            ("wait=-1", None),
+            ("await=5", None),
+        ] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("prefer"), value.parse().unwrap())]);
+            assert_eq!(preferred_wait(&headers), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }

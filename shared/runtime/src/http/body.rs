@@ -1,6 +1,6 @@
 //! Reading a request: a JSON body that is bounded, well-formed and valid, and the idempotency key.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -12,7 +12,10 @@ use garde::Validate;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use store::idempotency::Keyed;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use super::MAX_BODY;
@@ -23,9 +26,29 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A body up to this size, in bytes, is always read: most are smaller.
 const SMALL_BODY: usize = 4 * 1024;
-/// Larger ones that are read at a time; further ones wait. This times [`MAX_BODY`] is the memory that they take at most.
-static LARGE_BODIES: Semaphore = Semaphore::const_new(MAX_LARGE_BODIES);
+/// How long a larger one waits until it is read.
+const LARGE_PATIENCE: Duration = Duration::from_secs(5);
+/// Larger ones that are read at a time. This times [`MAX_BODY`] is the memory that they take at most.
 const MAX_LARGE_BODIES: usize = 32;
+
+/// The permits to read large bodies: an extension of the requests of one server. Cloning shares them.
+#[derive(Debug, Clone)]
+pub(super) struct LargeBodies(Arc<Semaphore>);
+
+impl Default for LargeBodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LARGE_BODIES)))
+    }
+}
+
+impl LargeBodies {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match timeout(LARGE_PATIENCE, self.0.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::unavailable("too many large requests at once; try again")),
+        }
+    }
+}
 
 /// A JSON body that has passed its type's rules, with its bytes' hash.
 #[derive(Debug)]
@@ -47,7 +70,8 @@ where
         if !is_json(request.headers()) {
             return Err(Problem::unsupported_media_type());
         }
-        let reading = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()));
+        let large = request.extensions().get::<LargeBodies>().cloned().unwrap_or_default();
+        let reading = timeout(BODY_TIMEOUT, read(request.into_body(), &large));
         let bytes = reading.await.map_err(|_| Problem::request_timeout())??;
         let value: T = parse(&bytes)?;
         value.validate()?;
@@ -57,18 +81,19 @@ where
 
 /// Reads a body up to [`MAX_BODY`]. Of a larger one some more is read and thrown away: a client that is still sending when the
 /// connection is closed would not see the answer.
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    // As large as it says that it is: growing would take twice the memory.
-    let expected = body.size_hint().lower().min(MAX_BODY as u64);
-    let (mut bytes, mut total, mut large) = (Vec::new(), 0, None);
+async fn read(body: Body, large: &LargeBodies) -> Result<Vec<u8>, Problem> {
+    // As large as it says that it can be: growing would take twice the memory.
+    let expected = body.size_hint().upper().and_then(|size| usize::try_from(size).ok());
+    let expected = expected.unwrap_or(MAX_BODY).min(MAX_BODY);
+    let (mut bytes, mut total, mut permit) = (Vec::new(), 0, None);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk =
             chunk.map_err(|_| Problem::bad_request("the body could not be read to its end"))?;
         total += chunk.len();
-        if total > SMALL_BODY && large.is_none() {
-            large = Some(LARGE_BODIES.acquire().await.map_err(|_| Problem::internal())?);
-            bytes.reserve_exact(usize::try_from(expected).unwrap_or(0).saturating_sub(bytes.len()));
+        if total > SMALL_BODY && permit.is_none() {
+            permit = Some(large.permit().await?);
+            bytes.reserve_exact(expected.saturating_sub(bytes.len()));
         }
         if total <= MAX_BODY {
             bytes.extend_from_slice(&chunk);
@@ -160,9 +185,12 @@ mod tests {
         Body::from_stream(begun.chain(stream::pending()))
     }
 
-    async fn answer(body: Body) -> u16 {
-        let request =
-            Request::post("/").header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
+    async fn answer(body: Body, large: LargeBodies) -> u16 {
+        let request = Request::post("/")
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(large)
+            .body(body)
+            .unwrap();
         Json::<Empty>::from_request(request, &())
             .await
             .map_or_else(|refused| refused.status, |_| 200)
@@ -170,24 +198,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_waited_for_for_a_while() {
-        assert_eq!(answer(unended(1)).await, 408);
+        assert_eq!(answer(unended(1), LargeBodies::default()).await, 408);
     }
 
     #[tokio::test(start_paused = true)]
     async fn large_bodies_that_never_end_take_bounded_memory_and_delay_no_small_one() {
-        let unended: Vec<_> =
-            (0..MAX_LARGE_BODIES).map(|_| tokio::spawn(answer(unended(MAX_BODY)))).collect();
+        let large = LargeBodies::default();
+        let unended: Vec<_> = (0..MAX_LARGE_BODIES)
+            .map(|_| tokio::spawn(answer(unended(MAX_BODY), large.clone())))
+            .collect();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(LARGE_BODIES.available_permits(), 0);
+        assert_eq!(large.0.available_permits(), 0);
         let begun = tokio::time::Instant::now();
-        assert_eq!(answer(Body::from("{}")).await, 200);
+        assert_eq!(answer(Body::from("{}"), large.clone()).await, 200);
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        // One more large one waits until the others are given up.
-        let large = format!("{}{{}}", " ".repeat(SMALL_BODY));
-        assert_eq!(answer(Body::from(large)).await, 200);
-        assert!(begun.elapsed() > BODY_TIMEOUT / 2);
+        let one_more = format!("{}{{}}", " ".repeat(SMALL_BODY));
+        assert_eq!(answer(Body::from(one_more.clone()), large.clone()).await, 503);
         for one in unended {
             assert_eq!(one.await.unwrap(), 408);
         }
+        assert_eq!(answer(Body::from(one_more), large).await, 200);
     }
 }

@@ -8,9 +8,10 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
@@ -28,16 +29,20 @@ const NOTICE_PAUSE: Duration = Duration::from_secs(60);
 /// What clients may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones wait until one ends.
+    /// Connections at a time. When there are more, those that are idle are closed, and the others after their answer; the next ones
+    /// wait for that.
     pub connections: usize,
-    /// How long a client may take to send the head of a request, the next one on an idle connection included, and how long it may not
-    /// read what is sent to it.
+    /// How long a client may take to send the head of a request, the next one on an idle connection included, and how long a write may
+    /// make no progress.
     pub patience: Duration,
 }
 
 impl Default for Limits {
+    /// Half of the files that the process may open: the database, the broker and calls need some too.
     fn default() -> Self {
-        Self { connections: 256, patience: Duration::from_secs(30) }
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+        let connections = usize::try_from(files / 2).unwrap_or(usize::MAX).clamp(2, 256);
+        Self { connections, patience: Duration::from_secs(30) }
     }
 }
 
@@ -54,29 +59,33 @@ pub async fn serve_within(
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let mut door = Door {
+    let mut acceptor = Acceptor {
         listener,
-        places: Arc::new(Semaphore::new(limits.connections)),
+        permits: Arc::new(Semaphore::new(limits.connections)),
+        crowded: Arc::default(),
         failing: Notice::default(),
         full: Notice::default(),
     };
-    while let Some((stream, place)) = shutdown.run_until_cancelled(door.accept()).await {
-        let serving = converse(limits, stream, app.clone(), shutdown.clone());
+    while let Some((stream, permit)) = shutdown.run_until_cancelled(acceptor.accept()).await {
+        let crowded = acceptor.crowded.clone();
+        let serving = serve_connection(limits, stream, app.clone(), crowded, shutdown.clone());
         connections.spawn(async move {
             serving.await;
-            drop(place);
+            drop(permit);
         });
     }
-    drop(door);
+    drop(acceptor);
     connections.close();
     // An idle connection that its client keeps open must not keep the process.
     let _ = timeout(GRACE, connections.wait()).await;
 }
 
 /// Where connections come in.
-struct Door {
+struct Acceptor {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    /// Tells the connections that others wait.
+    crowded: Arc<Notify>,
     failing: Notice,
     full: Notice,
 }
@@ -95,14 +104,14 @@ impl Notice {
     }
 }
 
-impl Door {
-    /// The next connection, once there is a place for it.
+impl Acceptor {
+    /// The next connection, once there are few enough.
     async fn accept(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
-        let place = self.place().await;
+        let permit = self.permit().await;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, place),
-                // Of one that its client has given up already.
+                Ok((stream, _)) => return (stream, permit),
+                // The client reset the connection before it was accepted.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if self.failing.is_due() {
@@ -114,15 +123,16 @@ impl Door {
         }
     }
 
-    async fn place(&mut self) -> OwnedSemaphorePermit {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return place;
+    async fn permit(&mut self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return permit;
         }
         if self.full.is_due() {
             tracing::warn!("all HTTP connections are in use; further ones wait");
         }
-        match self.places.clone().acquire_owned().await {
-            Ok(place) => place,
+        self.crowded.notify_waiters();
+        match self.permits.clone().acquire_owned().await {
+            Ok(permit) => permit,
             // It is never closed.
             Err(_) => std::future::pending().await,
         }
@@ -135,7 +145,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn converse(limits: Limits, stream: TcpStream, app: Router, shutdown: CancellationToken) {
+async fn serve_connection(
+    limits: Limits,
+    stream: TcpStream,
+    app: Router,
+    crowded: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
@@ -148,9 +164,15 @@ async fn converse(limits: Limits, stream: TcpStream, app: Router, shutdown: Canc
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(app))
     );
+    let no_next_request = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = crowded.notified() => {}
+        }
+    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = shutdown.cancelled() => {
+        () = no_next_request => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

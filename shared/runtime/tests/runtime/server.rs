@@ -18,7 +18,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const LIMITS: Limits = Limits { connections: 2, patience: Duration::from_millis(300) };
+const LIMITS: Limits = Limits { connections: 2, patience: Duration::from_millis(500) };
+/// Within this, a client that has to wait isn't answered.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Within this, what a client may hold up goes on.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -30,6 +32,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_within(LIMITS).await
+    }
+
+    async fn start_within(limits: Limits) -> Self {
         let endless = || async {
             Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>("[".repeat(4096))))
         };
@@ -37,7 +43,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(serve_within(LIMITS, listener, app, shutdown.clone()));
+        let running = tokio::spawn(serve_within(limits, listener, app, shutdown.clone()));
         Self { address, shutdown, running }
     }
 
@@ -55,6 +61,12 @@ impl Server {
         client.call(Method::GET, "/", &[path], |request| request).await.unwrap().json().await
     }
 
+    /// Checks that another client isn't answered at once, but after a while.
+    async fn is_full_for_a_while(&self) {
+        assert!(timeout(AT_ONCE, self.answer("/")).await.is_err(), "all places are taken");
+        assert_eq!(self.answer("/").await.unwrap(), 1);
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.unwrap();
@@ -65,8 +77,12 @@ impl Server {
 async fn heads_that_never_end_hold_a_place_for_a_while() {
     let server = Server::start().await;
     let half = [server.send("GET / HTTP/1.1\r\nHost:").await, server.send("").await];
-    assert_eq!(server.answer("/").await.unwrap(), 1);
-    drop(half);
+    server.is_full_for_a_while().await;
+    for mut stream in half {
+        let mut rest = Vec::new();
+        let closed = timeout(SOON, stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "it is still open");
+    }
     server.stop().await;
 }
 
@@ -81,11 +97,27 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn idle_connections_give_way() {
+    let server = Server::start_within(Limits { patience: SOON * 10, ..LIMITS }).await;
+    let mut idle = Vec::new();
+    for _ in 0..LIMITS.connections {
+        let mut stream = server.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        idle.push(stream);
+    }
+    assert_eq!(timeout(SOON, server.answer("/")).await.unwrap().unwrap(), 1);
+    drop(idle);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_reads_nothing_holds_a_place_for_a_while() {
     let server = Server::start().await;
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     let unread = [server.send(request).await, server.send(request).await];
-    assert_eq!(server.answer("/").await.unwrap(), 1);
+    server.is_full_for_a_while().await;
     drop(unread);
     server.stop().await;
 }
