@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, process::Command};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::system::{Plan, Setup, checkout, eventually, within};
 
@@ -14,11 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_sent_requests_do_not_shut_a_service_for_good() {
     let mut system = Plan::new(Setup::EMBEDDED).start().await;
-    let pid = system.pid("order").to_string();
-    let limit = format!("--nofile={FILES}:{FILES}");
-    let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status().await.unwrap();
-    assert!(limited.success());
-
+    system.limit_files("order", FILES).await;
     let address = system.url("order").trim_start_matches("http://").to_owned();
     let mut clients = Vec::new();
     for _ in 0..FILES + 4 {

@@ -322,11 +322,6 @@ impl System {
         self.processes.remove(name).expect("it runs").kill().await;
     }
 
-    /// A process's id.
-    pub(crate) fn pid(&self, name: &str) -> u32 {
-        self.processes[name].id()
-    }
-
     /// Freezes a process, as a machine that stands still would.
     pub(crate) fn freeze(&self, name: &str) {
         self.processes[name].signal(Signal::SIGSTOP);

@@ -97,7 +97,7 @@ impl Mails {
     pub async fn send_now(&self, event: &Incoming, message_id: Uuid) -> Result<Outcome, Failure> {
         // The same request again must wait for this one, so each has a claimant of its own.
         let wanted = Wanted { key: Key::of(event), message_id, claimant: Uuid::now_v7() };
-        let claim = self.claim_again(wanted).await?;
+        let claim = self.claim_one(wanted).await?;
         let Some(turn) = self.turn(wanted, claim, false).await? else {
             return Ok(Outcome::Skipped);
         };
@@ -127,8 +127,8 @@ impl Mails {
         store::claim(tx, wanted, now, until).await
     }
 
-    /// Claims one mail again.
-    async fn claim_again(&self, wanted: Wanted) -> Result<Claim, Failure> {
+    /// Claims one mail, or claims it again.
+    async fn claim_one(&self, wanted: Wanted) -> Result<Claim, Failure> {
         let mut tx = self.db.begin().await?;
         let claims = self.claim(&mut tx, &[wanted]).await?;
         tx.commit().await?;
@@ -162,7 +162,7 @@ impl Mails {
                 Claim::Held { until } => {
                     slot = None;
                     self.wait(until, &mut pause).await?;
-                    claim = self.claim_again(wanted).await?;
+                    claim = self.claim_one(wanted).await?;
                     continue;
                 }
                 Claim::Granted { message_id, until, unknown } => (message_id, until, unknown),
@@ -174,22 +174,25 @@ impl Mails {
             }
             let free = match slot.take() {
                 Some(free) => free,
-                None => match timeout(SLOT_PATIENCE, self.mailer.slot()).await {
-                    Ok(free) => free,
-                    Err(_) => {
-                        self.give_back(wanted, false).await;
-                        let reason = format!("no connection was free within {SLOT_PATIENCE:?}");
-                        return Err(mailer::Error::Unavailable(reason).into());
-                    }
-                },
+                None => self.free_slot(wanted).await?,
             };
             if until.since(Timestamp::now()) >= margin {
                 return Ok(Some(Turn { message_id, unknown, slot: free }));
             }
             // The claim may run out before the mail is handed over.
             slot = Some(free);
-            claim = self.claim_again(wanted).await?;
+            claim = self.claim_one(wanted).await?;
         }
+    }
+
+    /// Waits for a connection. When none gets free, the claim is given back.
+    async fn free_slot(&self, claimed: Wanted) -> Result<Slot, Failure> {
+        if let Ok(free) = timeout(SLOT_PATIENCE, self.mailer.slot()).await {
+            return Ok(free);
+        }
+        self.give_back(claimed, false).await;
+        let reason = format!("no connection was free within {SLOT_PATIENCE:?}");
+        Err(mailer::Error::Unavailable(reason).into())
     }
 
     /// Sends a mail whose turn it is, and gives the claim back when that fails.
@@ -227,7 +230,7 @@ impl Mails {
         let mut next = pause;
         loop {
             tokio::time::sleep(next).await;
-            next = match self.claim_again(claimed).await {
+            next = match self.claim_one(claimed).await {
                 Ok(Claim::Granted { .. }) => pause,
                 Ok(Claim::Held { .. } | Claim::Sent) => {
                     let order_id = claimed.key.order_id;

@@ -14,6 +14,13 @@ impl System {
         std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap()
     }
 
+    /// Limits how many files a process may have open.
+    pub(crate) async fn limit_files(&self, name: &str, files: u32) {
+        let (pid, limit) = (self.processes[name].id(), format!("--nofile={files}:{files}"));
+        let limited = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+        assert!(limited.await.unwrap().success());
+    }
+
     /// Tells all processes to stop, and waits until they have, in order: what they had to say by then is said.
     pub(crate) async fn stop(&mut self) {
         let processes = std::mem::take(&mut self.processes);

@@ -179,7 +179,7 @@ mod tests {
     #[derive(Debug, serde::Deserialize, Validate)]
     struct Empty {}
 
-    /// A body that begins with so many bytes, and never ends.
+    /// A body that never ends after its first `length` bytes.
     fn unended(length: usize) -> Body {
         let begun = stream::iter([Ok::<_, std::io::Error>("{".repeat(length))]);
         Body::from_stream(begun.chain(stream::pending()))

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long requests that are under way may take to end when the service is told to stop.
+/// How long requests that are under way may take to end after the signal to stop.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// The largest head that a request may have, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -29,7 +29,7 @@ const NOTICE_PAUSE: Duration = Duration::from_secs(60);
 /// What clients may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time. When there are more, those that are idle are closed, and the others after their answer; the next ones
+    /// Connections at a time. When all are in use, those that are idle are closed, and the others after their answer; the next ones
     /// wait for that.
     pub connections: usize,
     /// How long a client may take to send the head of a request, the next one on an idle connection included, and how long a write may

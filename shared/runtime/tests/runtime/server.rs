@@ -47,7 +47,7 @@ impl Server {
         Self { address, shutdown, running }
     }
 
-    /// A connection on which so much was sent.
+    /// A connection on which `text` was sent.
     async fn send(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
