@@ -83,7 +83,7 @@ async fn a_mail_that_is_refused_for_good_is_a_dead_letter_until_it_is_replayed()
 
         let server = MailServer::start().await;
         let email = Email::start(&database, &queue, &server.smtp, &[]).await;
-        queue.replay().await;
+        queue.replay(1).await;
         email.becomes(order.order_id, "acknowledgement", "sent").await;
         assert_eq!(server.message_ids().await, [message_id(id)]);
         email.stop().await;
@@ -172,6 +172,11 @@ async fn a_mail_that_the_server_may_have_is_sent_twice_at_most() {
         })
         .await;
         assert_eq!(server.mails().await.len(), 2);
+        // Only an operator's word does.
+        server.misbehave(healthy()).await;
+        queue.replay(2).await;
+        email.becomes(order.order_id, "acknowledgement", "sent").await;
+        assert_eq!(server.mails().await.len(), 3);
         email.stop().await;
     }
 }

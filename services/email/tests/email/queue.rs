@@ -53,7 +53,7 @@ impl Queue {
         eventually("there is a dead letter", async || self.dead_letters().await.pop()).await
     }
 
-    pub(crate) async fn replay(&self) {
-        assert_eq!(self.broker.replay("email", &Selection::All).await.unwrap().len(), 1);
+    pub(crate) async fn replay(&self, count: usize) {
+        assert_eq!(self.broker.replay("email", &Selection::All).await.unwrap().len(), count);
     }
 }
