@@ -1,18 +1,17 @@
 //! A TCP proxy that breaks lines the way networks do: silently.
 
 use std::{
+    future::pending,
     net::SocketAddr,
-    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::watch,
     task::JoinHandle,
 };
 
@@ -21,7 +20,7 @@ use tokio::{
 pub struct Proxy {
     address: SocketAddr,
     /// How often the open connections were silenced.
-    silenced: watch::Sender<u64>,
+    silenced: Arc<AtomicU64>,
     accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
@@ -50,13 +49,14 @@ impl Proxy {
     async fn with(server: &str, replacement: Replacement) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (silenced, _) = watch::channel(0);
+        let silenced = Arc::<AtomicU64>::default();
         let accepted = Arc::new(AtomicUsize::new(0));
         let (server, silence, count) = (server.to_owned(), silenced.clone(), accepted.clone());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(pass(client, server.clone(), silence.subscribe(), replacement));
+                let line = Line { silenced: silence.clone(), at: silence.load(Ordering::SeqCst) };
+                tokio::spawn(pass(client, server.clone(), line, replacement));
             }
         });
         Self { address, silenced, accepted, accepting }
@@ -74,7 +74,7 @@ impl Proxy {
 
     /// Stops forwarding on the connections that are open, in both directions, without closing them. New ones work.
     pub fn silence(&self) {
-        self.silenced.send_modify(|times| *times += 1);
+        self.silenced.fetch_add(1, Ordering::SeqCst);
     }
 
     /// How many connections were made.
@@ -101,29 +101,45 @@ pub fn server_of(url: &str) -> &str {
     rest.rsplit('@').next().unwrap_or(rest)
 }
 
-async fn pass(
-    client: TcpStream,
-    server: String,
-    mut silence: watch::Receiver<u64>,
-    replacement: Replacement,
-) {
+/// A connection that is passed on.
+#[derive(Clone)]
+struct Line {
+    silenced: Arc<AtomicU64>,
+    /// What `silenced` was when the connection was made.
+    at: u64,
+}
+
+impl Line {
+    fn is_silent(&self) -> bool {
+        self.silenced.load(Ordering::SeqCst) != self.at
+    }
+}
+
+async fn pass(client: TcpStream, server: String, line: Line, replacement: Replacement) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut there = pin!(copy(from_client, to_server, replacement));
-    let mut back = pin!(copy(from_server, to_client, None));
     tokio::select! {
-        () = &mut there => {}
-        () = &mut back => {}
-        // Both connections stay open.
-        Ok(()) = silence.changed() => std::future::pending().await,
+        () = copy(from_client, to_server, line.clone(), replacement) => {}
+        () = copy(from_server, to_client, line, None) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, replacement: Replacement) {
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: Line,
+    replacement: Replacement,
+) {
     let mut bytes = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+    loop {
+        let read = from.read(&mut bytes).await;
+        // After the read: of what is sent once the line is silent, nothing may arrive. Both connections stay open.
+        if line.is_silent() {
+            pending::<()>().await;
+        }
+        let Ok(read @ 1..) = read else { return };
         let bytes = &mut bytes[..read];
         if let Some((from, to)) = replacement {
             while let Some(at) = bytes.windows(from.len()).position(|part| part == from) {

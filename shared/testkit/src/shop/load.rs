@@ -38,6 +38,8 @@ pub struct Checkout {
     pub body: Value,
     /// The idempotency key that it was sent with.
     pub key: String,
+    /// The style that it was sent with.
+    style: &'static str,
     /// When it was sent.
     pub sent: Instant,
     /// How long the customer waited.
@@ -91,27 +93,47 @@ impl Answer {
 }
 
 impl Customers {
-    /// Sends one checkout, once.
+    /// Sends one checkout, once, in the style whose turn it is.
     pub async fn send(&self, body: Value, key: String) -> Checkout {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let style = self.styles[turn / self.urls.len() % self.styles.len()];
-        let url = format!("{}/checkout?style={style}", self.urls[turn % self.urls.len()]);
+        self.send_to(&self.urls[turn % self.urls.len()], style, body, key).await
+    }
+
+    /// Sends a checkout to the next replica as it was sent before: in another style it would be another request.
+    async fn repeat(&self, checkout: &Checkout) -> Checkout {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let url = &self.urls[turn % self.urls.len()];
+        self.send_to(url, checkout.style, checkout.body.clone(), checkout.key.clone()).await
+    }
+
+    async fn send_to(&self, url: &str, style: &'static str, body: Value, key: String) -> Checkout {
+        let url = format!("{url}/checkout?style={style}");
         let sent = Instant::now();
         let request = self.http.post(url).header("idempotency-key", &key).json(&body);
         let answer = async { Answer::read(request.send().await?).await }.await;
         let answer = answer.map_err(|error| format!("{error:?}"));
-        Checkout { body, key, sent, took: sent.elapsed(), answer }
+        Checkout { body, key, style, sent, took: sent.elapsed(), answer }
     }
 
-    /// Repeats a checkout with its key, as a client should whose answer didn't come, until it is accepted.
+    /// Sends a checkout until it is accepted, as a client should whose answer didn't come.
     pub async fn insist(&self, body: Value, key: String) -> Placed {
+        let checkout = self.send(body, key).await;
+        self.placed(&checkout).await
+    }
+
+    /// The order of this checkout. If it wasn't accepted, it is repeated until it is.
+    pub async fn placed(&self, checkout: &Checkout) -> Placed {
+        if let Some(placed) = checkout.placed() {
+            return placed;
+        }
         within(self.patience, "a repeated checkout is accepted", || async {
-            let checkout = self.send(body.clone(), key.clone()).await;
+            let repeated = self.repeat(checkout).await;
             // 409: the first try is still under way. Anything else would be an answer for ever.
-            if let Ok(Answer { status, body, .. }) = &checkout.answer {
+            if let Ok(Answer { status, body, .. }) = &repeated.answer {
                 assert!([202, 409, 503].contains(&status.as_u16()), "{status}: {body}");
             }
-            checkout.placed()
+            repeated.placed()
         })
         .await
     }
@@ -123,10 +145,9 @@ impl Customers {
 
     /// As [`all_placed`](Self::all_placed), each with what was sent.
     pub async fn all_placed_with_bodies(&self, checkouts: Vec<Checkout>) -> Vec<(Placed, Value)> {
-        let placing = checkouts.into_iter().map(async |checkout| match checkout.placed() {
-            Some(placed) => (placed, checkout.body),
-            None => (self.insist(checkout.body.clone(), checkout.key).await, checkout.body),
-        });
+        let placing = checkouts
+            .into_iter()
+            .map(async |checkout| (self.placed(&checkout).await, checkout.body));
         stream::iter(placing).buffer_unordered(16).collect().await
     }
 
