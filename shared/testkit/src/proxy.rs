@@ -151,3 +151,31 @@ async fn copy(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// How long something has to arrive that mustn't; through a line that isn't silent it takes microseconds.
+    const ARRIVES: Duration = Duration::from_millis(10);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_what_is_sent_to_a_silent_line_nothing_arrives() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(&server.local_addr().unwrap().to_string()).await;
+        for _ in 0..50 {
+            let mut client = TcpStream::connect(proxy.address).await.unwrap();
+            let (mut line, _) = server.accept().await.unwrap();
+            client.write_all(b"before").await.unwrap();
+            let mut bytes = [0; 6];
+            line.read_exact(&mut bytes).await.unwrap();
+            proxy.silence();
+            client.write_all(b"after").await.unwrap();
+            assert!(timeout(ARRIVES, line.read(&mut bytes)).await.is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -95,16 +95,21 @@ impl Answer {
 impl Customers {
     /// Sends one checkout, once, in the style whose turn it is.
     pub async fn send(&self, body: Value, key: String) -> Checkout {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let style = self.styles[turn / self.urls.len() % self.styles.len()];
-        self.send_to(&self.urls[turn % self.urls.len()], style, body, key).await
+        let (url, style) = self.turn();
+        self.send_to(url, style, body, key).await
     }
 
     /// Sends a checkout to the next replica as it was sent before: in another style it would be another request.
     async fn repeat(&self, checkout: &Checkout) -> Checkout {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let url = &self.urls[turn % self.urls.len()];
+        let (url, _) = self.turn();
         self.send_to(url, checkout.style, checkout.body.clone(), checkout.key.clone()).await
+    }
+
+    /// The replica and the style whose turn it is.
+    fn turn(&self) -> (&str, &'static str) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let style = self.styles[turn / self.urls.len() % self.styles.len()];
+        (&self.urls[turn % self.urls.len()], style)
     }
 
     async fn send_to(&self, url: &str, style: &'static str, body: Value, key: String) -> Checkout {
@@ -123,7 +128,7 @@ impl Customers {
     }
 
     /// The order of this checkout. If it wasn't accepted, it is repeated until it is.
-    pub async fn placed(&self, checkout: &Checkout) -> Placed {
+    async fn placed(&self, checkout: &Checkout) -> Placed {
         if let Some(placed) = checkout.placed() {
             return placed;
         }
@@ -232,4 +237,36 @@ pub fn assorted(n: usize) -> Value {
         body["card_token"] = json!("tok_declined");
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::{Router, http::Uri, routing::post};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_repeated_is_repeated_in_its_own_style() {
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let seen = asked.clone();
+        let route = post(async move |uri: Uri| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(uri.to_string());
+            let status = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::ACCEPTED][seen.len() - 1];
+            (status, axum::Json(json!({"id": "an order", "total": {"amount": 1}})))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            axum::serve(listener, Router::new().route("/checkout", route)).await.unwrap();
+        });
+        let mut shop = Shop::default();
+        shop.set_url("order", url);
+        shop.set_styles(&["choreography", "orchestration"]);
+        shop.customers().insist(plain(0), new_key()).await;
+        assert_eq!(*asked.lock().unwrap(), ["/checkout?style=choreography"; 2]);
+        server.abort();
+    }
 }
