@@ -4,11 +4,13 @@ mod failure;
 mod handler;
 mod intake;
 mod patience;
+mod settling;
+mod transactions;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use broker::{Broker, Consumer, Delivery, Verdict};
-use store::{Db, Receipt};
+use broker::{Broker, Consumer, Delivery};
+use store::Db;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -224,26 +226,6 @@ impl<H: Handler> Subscriber<H> {
         self.settle(running, repeated, "duplicate").await;
     }
 
-    /// The plan for each message; none for one that was applied before.
-    async fn try_prepare(&self, jobs: &[Job<H::Message>]) -> Result<Vec<Option<H::Plan>>, Failure> {
-        let mut tx = self.db.begin().await?;
-        let headers: Vec<_> = jobs.iter().map(|job| &job.received.header).collect();
-        let known = tx.received(&headers).await?;
-        let is_new = |received: &Received<H::Message>| {
-            !known.contains(&(received.header.source.clone(), received.header.id))
-        };
-        let new: Vec<_> =
-            jobs.iter().map(|job| &job.received).filter(|received| is_new(received)).collect();
-        let plans = self.handler.prepare(&mut tx, &new).await?;
-        if plans.len() != new.len() {
-            let wrong = anyhow::anyhow!("{} plans for {} messages", plans.len(), new.len());
-            return Err(Failure::Permanent(wrong));
-        }
-        let mut plans = plans.into_iter();
-        tx.commit().await?;
-        Ok(jobs.iter().map(|job| is_new(&job.received).then(|| plans.next()).flatten()).collect())
-    }
-
     /// Takes every call that has ended by now, and applies what they brought.
     async fn finish(
         &self,
@@ -306,105 +288,5 @@ impl<H: Handler> Subscriber<H> {
                 }
             },
         }
-    }
-
-    /// One transaction: inbox rows, business rows, outgoing messages. Which of the messages were new.
-    async fn try_apply(&self, jobs: &[(Job<H::Message>, H::Answer)]) -> Result<Vec<bool>, Failure> {
-        let receipts: Vec<Receipt> = jobs
-            .iter()
-            .map(|(job, _)| Receipt {
-                header: job.received.header.clone(),
-                attempt: job.received.attempt,
-                replays: job.received.replays,
-            })
-            .collect();
-        let mut tx = self.db.begin().await?;
-        let new = tx.receive(&receipts).await?;
-        let is_new: Vec<bool> = receipts
-            .iter()
-            .map(|receipt| new.contains(&(receipt.header.source.clone(), receipt.header.id)))
-            .collect();
-        let batch: Vec<_> = jobs
-            .iter()
-            .zip(&is_new)
-            .filter(|(_, new)| **new)
-            .map(|((job, answer), _)| (&job.received, answer))
-            .collect();
-        self.handler.apply(&mut tx, &batch).await?;
-        self.crash.pass("before_commit");
-        tx.commit().await?;
-        Ok(is_new)
-    }
-
-    /// Settles deliveries; those of a consumer that was given up come again anyway.
-    async fn settle_all(&self, running: &mut Running<H>, settlements: Vec<(Delivery, Verdict)>) {
-        if let Some(consumer) = &mut running.consumer {
-            consumer.settle(settlements).await;
-        }
-    }
-
-    /// Acks messages, with the repetitions of each.
-    async fn settle(&self, running: &mut Running<H>, jobs: Vec<Job<H::Message>>, outcome: &str) {
-        if jobs.is_empty() {
-            return;
-        }
-        let mut settlements = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            self.observe(&job, outcome);
-            self.conclude(running, job, Verdict::Ack, &mut settlements);
-        }
-        self.settle_all(running, settlements).await;
-    }
-
-    async fn fail(&self, running: &mut Running<H>, failed: Vec<(Job<H::Message>, Failure)>) {
-        if failed.is_empty() {
-            return;
-        }
-        let mut settlements = Vec::with_capacity(failed.len());
-        for (job, failure) in failed {
-            let verdict = self.judge(&job.delivery, &failure, &job.received.span);
-            let outcome = if matches!(verdict, Verdict::Dead { .. }) { "dead" } else { "retried" };
-            self.observe(&job, outcome);
-            self.conclude(running, job, verdict, &mut settlements);
-        }
-        self.settle_all(running, settlements).await;
-    }
-
-    /// The verdict holds for all deliveries of the message, and one copy is enough to keep. It is given to the newest: the older ones
-    /// may be of a connection or a lease that has ended, and then the newest is what the broker has. The others count as repetitions.
-    fn conclude(
-        &self,
-        running: &mut Running<H>,
-        job: Job<H::Message>,
-        verdict: Verdict,
-        settlements: &mut Vec<(Delivery, Verdict)>,
-    ) {
-        let key = (job.received.header.source, job.received.header.id);
-        let mut newest = job.delivery;
-        for repetition in running.in_flight.remove(&key).unwrap_or_default() {
-            self.count("duplicate");
-            settlements.push((std::mem::replace(&mut newest, repetition), Verdict::Ack));
-        }
-        settlements.push((newest, verdict));
-    }
-
-    fn judge(&self, delivery: &Delivery, failure: &Failure, span: &tracing::Span) -> Verdict {
-        let verdict = failure::judge(&self.retry_delays, delivery, failure, span);
-        failure::log(self.queue, delivery, failure, &verdict, span);
-        verdict
-    }
-
-    /// Counts an attempt.
-    fn count(&self, outcome: &str) {
-        let labels = vec![("queue", self.queue.to_owned()), ("outcome", outcome.to_owned())];
-        self.metrics.attempts.get_or_create(&labels).inc();
-    }
-
-    fn observe(&self, job: &Job<H::Message>, outcome: &str) {
-        self.count(outcome);
-        let queue = ("queue", self.queue.to_owned());
-        let labels = vec![queue, ("type", job.received.header.kind.clone())];
-        let elapsed = job.received.arrived.elapsed().as_secs_f64();
-        self.metrics.handling.get_or_create(&labels).observe(elapsed);
     }
 }
