@@ -5,28 +5,19 @@
 
 mod fraud;
 mod inventory;
+mod money;
 mod order;
 mod payment;
 
 pub use fraud::OrderFlagged;
 pub use inventory::{ProductListed, Shortage, StockRejected, StockReleased, StockReserved};
+pub use money::Money;
 pub use order::{
     Cancellation, Coordination, Customer, Line, OrderCancelled, OrderConfirmed, OrderPlaced,
 };
 pub use payment::{PaymentDeclined, PaymentRefunded, PaymentTaken, PaymentVoided};
 
-use serde::{Deserialize, Serialize};
-
 use crate::Publication;
-
-/// An amount of money.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Money {
-    /// Minor units of the currency: cents.
-    pub amount: i64,
-    /// ISO 4217 code, `EUR`.
-    pub currency: String,
-}
 
 /// Declares the events: who announces each, its name (the routing key), its version and its subject. There is no other way
 /// to make one, so that [`PUBLICATIONS`] names them all.

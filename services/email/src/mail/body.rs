@@ -3,7 +3,7 @@
 use contracts::{Line, Money, OrderId};
 
 use super::{
-    money::{amount, line_total, money},
+    money::line_total,
     words::{Html, one_line, put},
 };
 
@@ -31,13 +31,13 @@ impl Letter<'_> {
         put(&mut text, format_args!("{}\r\n\r\nOrder {}\r\n\r\n", self.message, self.order_id));
         for line in self.lines {
             let (name, cost) = (one_line(&line.name, MAX_PRODUCT), cost(line));
-            let price = money(&line.unit_price);
+            let price = line.unit_price.to_string();
             put(&mut text, format_args!("{} x {name}, {price} each: {cost}\r\n", line.quantity));
         }
         if let Some(discount) = self.discount() {
             put(&mut text, format_args!("Discount: {discount}\r\n"));
         }
-        let total = money(self.total);
+        let total = self.total.to_string();
         put(&mut text, format_args!("{}: {total}\r\n\r\nThe Shop\r\n", self.total_label));
         text
     }
@@ -68,7 +68,7 @@ impl Letter<'_> {
                     "<tr><td align=\"right\">{}</td><td>{}</td><td align=\"right\">{}</td><td align=\"right\">{}</td></tr>\r\n",
                     line.quantity,
                     Html(&name),
-                    Html(&money(&line.unit_price)),
+                    Html(&line.unit_price.to_string()),
                     Html(&cost),
                 ),
             );
@@ -76,7 +76,7 @@ impl Letter<'_> {
         if let Some(discount) = self.discount() {
             sum(&mut html, "Discount", &discount);
         }
-        sum(&mut html, self.total_label, &money(self.total));
+        sum(&mut html, self.total_label, &self.total.to_string());
         html.push_str("</table>\r\n<p>The Shop</p>\r\n</body>\r\n</html>\r\n");
         html
     }
@@ -89,12 +89,12 @@ impl Letter<'_> {
         }
         let sum: i128 = self.lines.iter().map(line_total).sum();
         let difference = i128::from(self.total.amount) - sum;
-        (difference < 0).then(|| amount(difference, currency))
+        (difference < 0).then(|| Money::format(difference, currency))
     }
 }
 
 fn cost(line: &Line) -> String {
-    amount(line_total(line), &line.unit_price.currency)
+    Money::format(line_total(line), &line.unit_price.currency)
 }
 
 fn sum(html: &mut String, label: &str, amount: &str) {

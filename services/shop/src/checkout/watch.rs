@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use contracts::{Money, OrderId};
+use contracts::OrderId;
 use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +29,7 @@ pub(super) async fn run(args: &Args, shop: &Shop, body: Vec<u8>) -> anyhow::Resu
     }
     let placed: Placed = answer.json().await.context("the answer can't be read")?;
     if !args.json {
-        say(format_args!("order {} · {}", placed.id, amount(&placed.total)));
+        say(format_args!("order {} · {}", placed.id, placed.total));
         say(format_args!("the checkout answered in {}\n", millis(answered)));
     }
     if args.cancel {
@@ -126,25 +126,9 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1_000.0)
 }
 
-/// An amount in the currency's units, of which nearly all have a hundred parts.
-fn amount(money: &Money) -> String {
-    let sign = if money.amount < 0 { "-" } else { "" };
-    let cents = money.amount.unsigned_abs();
-    format!("{sign}{}.{:02} {}", cents / 100, cents % 100, money.currency)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_are_written_with_two_places() {
-        let written = |amount_in_cents| {
-            amount(&Money { amount: amount_in_cents, currency: "EUR".to_owned() })
-        };
-        assert_eq!(written(1_205), "12.05 EUR");
-        assert_eq!(written(-5), "-0.05 EUR");
-    }
 
     #[test]
     fn a_fact_is_a_line() {
