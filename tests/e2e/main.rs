@@ -8,8 +8,10 @@
     reason = "a test that can't go on fails"
 )]
 
+mod amounts;
 mod bad_input;
 mod crashes;
+mod cut;
 mod flood;
 mod healing;
 mod model;

@@ -1,4 +1,4 @@
-//! Sagas that get no answer: given up, asked again, parked, and settled by a person.
+//! Sagas that get no answer: given up, asked again, parked, and resolved by an operator.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
 on_both! {
     a_step_that_is_not_answered_is_given_up_and_counts_as_possibly_done,
     what_cant_be_undone_is_parked_and_goes_on_when_it_can,
-    a_person_can_declare_it_dealt_with,
+    after_a_step_that_an_operator_resolved_the_saga_goes_on,
 }
 
 /// Sagas that lose patience quickly, but not with a busy machine.
@@ -93,26 +93,35 @@ async fn what_cant_be_undone_is_parked_and_goes_on_when_it_can(setup: Setup) {
     system.no_dead_letters().await;
 }
 
-async fn a_person_can_declare_it_dealt_with(setup: Setup) {
+async fn after_a_step_that_an_operator_resolved_the_saga_goes_on(setup: Setup) {
     let system = impatient(setup).start().await;
+    let before = system.stocks().await;
     let id = stuck(&system).await;
     let url = format!("{}/sagas/{id}/resolve", system.url("order"));
     let resolve = async |body: Value| {
         let answer = system.http().post(&url).json(&body).send().await.unwrap();
         answer.status().as_u16()
     };
-    for (body, status) in
-        [(json!({}), 422), (json!({"reason": " "}), 422), (json!({"reason": 1}), 422)]
-    {
+    let reason = "refunded by hand, ticket 4711";
+    for (body, status) in [
+        (json!({}), 422),
+        (json!({"reason": " "}), 422),
+        (json!({"reason": 1}), 422),
+        (json!({"reason": reason, "step": "charge_card"}), 422),
+        // The goods are released after the refund, and this was not asked for yet.
+        (json!({"reason": reason, "step": "release_stock"}), 409),
+    ] {
         assert_eq!(resolve(body.clone()).await, status, "{body}");
     }
-    let reason = "refunded by hand, ticket 4711";
-    let saga = system.saga(&["resolve", &id, "--reason", reason]).await;
-    assert_eq!((&saga["settled"], &saga["resolution"]), (&json!(true), &json!(reason)));
+    let saga = system.saga(&["resolve", &id, "--step", "refund_payment", "--reason", reason]).await;
+    assert_eq!((&saga["payment"], &saga["resolution"]), (&json!("resolved"), &json!(reason)));
+    // The refund is resolved, and nothing else: the goods are released as ever.
     let order = system.settled(&id).await;
+    assert_eq!((&order["stock"], system.stocks().await), (&json!("released"), before));
+    assert_eq!(steps(&order), ["reserve_stock", "charge_card", "refund_payment", "release_stock"]);
     assert_eq!(order["needs_attention"], Value::Null);
     let facts = order["timeline"].as_array().unwrap().iter();
-    let resolved = facts.clone().find(|fact| fact["fact"] == "Resolved").unwrap();
+    let resolved = facts.clone().find(|fact| fact["fact"] == "PaymentResolved").unwrap();
     assert_eq!(resolved["detail"], reason);
     assert_eq!(resolve(json!({"reason": reason})).await, 200, "saying it again changes nothing");
     assert_eq!(resolve(json!({"reason": "something else"})).await, 409, "it is resolved");

@@ -178,6 +178,7 @@ const fn because(reason: Cancellation) -> &'static str {
         Cancellation::Deadline | Cancellation::NoAnswer => {
             "because it could not be confirmed in time"
         }
+        Cancellation::WrongAmount => "because a wrong amount was charged",
     }
 }
 

@@ -97,7 +97,7 @@ pub async fn apply(tx: &mut Tx, news: &[News]) -> Result<(), Error> {
     let mut reservations = store::lock_reservations(tx, &orders).await?;
     let placed = news.iter().filter_map(|news| match &news.fact {
         Fact::Placed(lines) => Some(lines),
-        Fact::Confirmed | Fact::Cancelled => None,
+        Fact::Confirmed | Fact::Cancelled | Fact::ReleaseCalled => None,
     });
     let known = reservations.values().map(|reservation| &reservation.lines);
     let skus = placed.chain(known).flat_map(|lines| lines.0.keys().cloned()).collect();

@@ -19,7 +19,7 @@ use ::store::Db;
 use crate::{
     catalogue::{self, Listing, Product},
     handlers::{self, News},
-    reservation::{Fact, State as Reserved},
+    reservation::{Fact, Refusal, State as Reserved},
     store,
 };
 
@@ -155,7 +155,7 @@ async fn reserve(
             "Out of stock",
             "there are fewer than were ordered of at least one product; GET /products says how many",
         )),
-        Reserved::New | Reserved::Released => Err(Problem::conflict(
+        Reserved::New | Reserved::Released | Reserved::Barred => Err(Problem::conflict(
             "order-cancelled",
             "The order was cancelled",
             "nothing is put aside for an order that was cancelled",
@@ -165,13 +165,14 @@ async fn reserve(
 
 /// Put the goods of an order back
 ///
-/// If they were put aside; and never put them aside after this.
+/// If they were put aside; and never put them aside after this. An order that inventory hasn't heard of is answered with 404; if it comes
+/// later, nothing is put aside for it either.
 #[utoipa::path(
     post, path = "/reservations/{order_id}/release",
     params(("order_id" = uuid::Uuid, Path, description = "The order's id")),
     responses(
         (status = 200, body = ReservationBody, description = "Nothing is put aside"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "Not an order's id"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "The order is unknown, or this is not an order's id"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "They have left"),
     )
 )]
@@ -179,7 +180,12 @@ async fn release(
     State(db): State<Db>,
     order_id: Segment,
 ) -> Result<axum::Json<ReservationBody>, Problem> {
-    Ok(axum::Json(apply(&db, some_order(order_id)?, Fact::Cancelled).await?))
+    let order_id = some_order(order_id)?;
+    let released = apply(&db, order_id, Fact::ReleaseCalled).await?;
+    match released.state() {
+        Reserved::Barred => Err(Problem::unknown_order()),
+        _ => Ok(axum::Json(released)),
+    }
 }
 
 /// Take the goods of an order off the books
@@ -190,7 +196,7 @@ async fn release(
     params(("order_id" = uuid::Uuid, Path, description = "The order's id")),
     responses(
         (status = 200, body = ReservationBody, description = "They have left"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "Not an order's id"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "The order is unknown, or this is not an order's id"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "They are not put aside"),
     )
 )]
@@ -207,6 +213,10 @@ async fn apply(db: &Db, order_id: OrderId, fact: Fact) -> Result<ReservationBody
     let mut tx = db.begin().await?;
     let news = News { order_id, fact, cause, answer: false };
     handlers::apply(&mut tx, &[news]).await.map_err(|error| match error {
+        handlers::Error::Refused(Refusal::Contradiction {
+            state: Reserved::New | Reserved::Barred,
+            ..
+        }) => Problem::unknown_order(),
         handlers::Error::Refused(refusal) => {
             Problem::conflict("contradiction", "It can't be", refusal.to_string())
         }
@@ -244,6 +254,7 @@ async fn get_reservation(
         Some(order_id) => store::reservation(&db, order_id).await?,
         None => None,
     };
+    let found = found.filter(|(reservation, _)| reservation.state != Reserved::Barred);
     let (reservation, updated_at) = found.ok_or_else(|| {
         Problem::not_found("nothing is known of such an order here; it may not have arrived yet")
     })?;

@@ -26,6 +26,9 @@ pub enum State {
     Released,
     /// The goods have left.
     Shipped,
+    /// A call asked for the release of an order that was unknown, and nothing was announced of it: perhaps there is none. If it comes,
+    /// nothing is put aside for it.
+    Barred,
 }
 
 impl State {
@@ -38,6 +41,7 @@ impl State {
             Self::Rejected => "rejected",
             Self::Released => "released",
             Self::Shipped => "shipped",
+            Self::Barred => "barred",
         }
     }
 }
@@ -51,7 +55,7 @@ impl TryFrom<String> for State {
     type Error = UnknownState;
 
     fn try_from(text: String) -> Result<Self, UnknownState> {
-        [Self::New, Self::Reserved, Self::Rejected, Self::Released, Self::Shipped]
+        [Self::New, Self::Reserved, Self::Rejected, Self::Released, Self::Shipped, Self::Barred]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(UnknownState(text))
@@ -105,6 +109,8 @@ pub enum Fact {
     Confirmed,
     /// It will not be fulfilled.
     Cancelled,
+    /// A call wants its goods put back. Its caller has the answer.
+    ReleaseCalled,
 }
 
 /// What is to be told to the others.
@@ -165,8 +171,12 @@ pub fn apply(
             }
         }
         // The tombstone: the placement that comes after it reserves nothing.
-        (State::New, Fact::Cancelled) => (State::Released, Announcement::Released),
-        (State::Reserved, Fact::Cancelled) => {
+        (State::New | State::Barred, Fact::Cancelled) => (State::Released, Announcement::Released),
+        (State::New, Fact::ReleaseCalled) => {
+            reservation.state = State::Barred;
+            return Ok(None);
+        }
+        (State::Reserved, Fact::Cancelled | Fact::ReleaseCalled) => {
             shelf.release(&reservation.lines).map_err(books)?;
             (State::Released, Announcement::Released)
         }
@@ -176,16 +186,22 @@ pub fn apply(
             return Ok(None);
         }
         // Whoever cancels a rejected order knows that nothing is put aside.
-        (State::Rejected, Fact::Cancelled)
+        (State::Rejected, Fact::Cancelled | Fact::ReleaseCalled)
         // Repetitions, and the placement that comes after the cancellation.
-        | (State::Reserved | State::Rejected | State::Released | State::Shipped, Fact::Placed(_))
-        | (State::Released, Fact::Cancelled)
+        | (
+            State::Reserved | State::Rejected | State::Released | State::Shipped | State::Barred,
+            Fact::Placed(_),
+        )
+        | (State::Released, Fact::Cancelled | Fact::ReleaseCalled)
+        | (State::Barred, Fact::ReleaseCalled)
         | (State::Shipped, Fact::Confirmed) => return Ok(None),
         // An order is confirmed after its goods are reserved, and never cancelled after that.
-        (State::New | State::Rejected | State::Released, Fact::Confirmed) => {
+        (State::New | State::Rejected | State::Released | State::Barred, Fact::Confirmed) => {
             return contradiction("confirmed");
         }
-        (State::Shipped, Fact::Cancelled) => return contradiction("cancelled"),
+        (State::Shipped, Fact::Cancelled | Fact::ReleaseCalled) => {
+            return contradiction("cancelled");
+        }
     };
     reservation.state = next;
     Ok(Some(announcement))

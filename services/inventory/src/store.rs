@@ -146,6 +146,13 @@ pub async fn save_stock(tx: &mut Tx, stock: &[(&String, Stock)]) -> Result<()> {
     .map(drop)
 }
 
+/// The state of a reservation. One that is barred is kept as released, which is all that an older program knows of it.
+macro_rules! state {
+    () => {
+        "CASE WHEN reservations.barred = 1 THEN 'barred' ELSE reservations.state END AS state"
+    };
+}
+
 /// The reservations of these orders, locked until the transaction ends; a [`State::New`] one for an order that was
 /// unknown, so that two transactions never both take an order for new.
 ///
@@ -162,9 +169,13 @@ pub async fn lock_reservations(
     let now = Timestamp::now().as_micros();
     let reservations = tx
         .fetch_many::<_, Reservation>(
-            "INSERT INTO reservations (order_id, state, lines, updated_at) VALUES {}
-             ON CONFLICT (order_id) DO UPDATE SET state = reservations.state
-             RETURNING order_id, state, lines",
+            concat!(
+                "INSERT INTO reservations (order_id, state, lines, updated_at) VALUES {}
+                 ON CONFLICT (order_id) DO UPDATE SET state = reservations.state
+                 RETURNING order_id, ",
+                state!(),
+                ", lines"
+            ),
             &orders,
             |row, id| row.bind(*id).bind(State::New.as_str()).bind("{}").bind(now),
         )
@@ -183,13 +194,16 @@ pub async fn save_reservations(tx: &mut Tx, reservations: &[&Reservation]) -> Re
         .map(|reservation| Ok((reservation, serde_json::to_string(&reservation.lines)?)))
         .collect::<Result<Vec<_>>>()?;
     tx.execute_many(
-        "INSERT INTO reservations (order_id, state, lines, updated_at) VALUES {}
-         ON CONFLICT (order_id) DO UPDATE
-         SET state = excluded.state, lines = excluded.lines, updated_at = excluded.updated_at",
+        "INSERT INTO reservations (order_id, state, barred, lines, updated_at) VALUES {}
+         ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, barred = excluded.barred,
+             lines = excluded.lines, updated_at = excluded.updated_at",
         &rows,
         |row, (reservation, lines)| {
+            let barred = reservation.state == State::Barred;
+            let state = if barred { State::Released } else { reservation.state };
             row.bind(reservation.order_id)
-                .bind(reservation.state.as_str())
+                .bind(state.as_str())
+                .bind(i64::from(barred))
                 .bind(lines.clone())
                 .bind(now)
         },
@@ -204,7 +218,11 @@ pub async fn save_reservations(tx: &mut Tx, reservations: &[&Reservation]) -> Re
 /// When the database is away.
 pub async fn reservation(db: &Db, order: OrderId) -> Result<Option<(Reservation, Timestamp)>> {
     let row = db
-        .read("SELECT order_id, state, lines, updated_at FROM reservations WHERE order_id = $1")
+        .read(concat!(
+            "SELECT order_id, ",
+            state!(),
+            ", lines, updated_at FROM reservations WHERE order_id = $1"
+        ))
         .bind(order)
         .optional::<ReservationRow>()
         .await?;

@@ -1,13 +1,16 @@
 //! Calling the others, one after the other, while the customer waits: an order without events.
 //!
 //! Everything is one call after another, each with a time limit and a key that makes a repetition harmless. When one fails, what
-//! was done before is undone by calls; what that doesn't achieve is left to a person.
+//! was done before is undone by calls; what that doesn't achieve is left to an operator.
 
 use std::time::Duration;
 
-use contracts::{Cancellation, OrderId};
+use contracts::{Cancellation, Money, OrderId};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use runtime::client::{Answer, Client};
+use runtime::{
+    client::{Answer, Client},
+    http::problem::{OTHER_TOTAL, UNKNOWN_ORDER},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -16,6 +19,9 @@ use crate::{
     machine::{Payment, Step, Stock},
     order::Order,
 };
+
+/// The calls of a checkout that fails at the last: goods, money and mail; the refund and the release.
+const CALLS: u32 = 5;
 
 /// The services that an order is made with.
 #[derive(Debug, Clone)]
@@ -48,13 +54,31 @@ pub(crate) enum Failed {
         /// What is known of it.
         detail: String,
     },
+    /// Payment has charged an amount other than the order's total.
+    WrongAmount {
+        /// The charged amount and the expected one, if payment says so.
+        charged: Option<String>,
+        /// What it said.
+        detail: String,
+    },
 }
 
 impl Failed {
+    /// Why the order is cancelled for it.
+    pub(crate) const fn reason(&self) -> Cancellation {
+        match self {
+            Self::Refused { reason, .. } => *reason,
+            Self::NoAnswer { .. } => Cancellation::NoAnswer,
+            Self::WrongAmount { .. } => Cancellation::WrongAmount,
+        }
+    }
+
     /// What there is to say of it.
     pub(crate) fn detail(&self) -> &str {
         match self {
-            Self::Refused { detail, .. } | Self::NoAnswer { detail, .. } => detail,
+            Self::Refused { detail, .. }
+            | Self::NoAnswer { detail, .. }
+            | Self::WrongAmount { detail, .. } => detail,
         }
     }
 }
@@ -72,6 +96,11 @@ impl Callees {
             email: Client::new(&config.email, timeout)?,
             timeout,
         })
+    }
+
+    /// The longest that the calls of a checkout can take, those that undo it included.
+    pub(crate) const fn longest(&self) -> Duration {
+        self.timeout.saturating_mul(CALLS)
     }
 
     /// Puts the goods aside.
@@ -94,7 +123,7 @@ impl Callees {
             StatusCode::CREATED => Ok(Stock::Reserved),
             StatusCode::CONFLICT => Err(Failed::Refused {
                 reason: Cancellation::StockRejected,
-                detail: detail(answer).await,
+                detail: detail(&problem(answer).await),
             }),
             _ => Err(failed("inventory", answer).await),
         }
@@ -103,7 +132,7 @@ impl Callees {
     /// Charges the card.
     ///
     /// # Errors
-    /// When it is declined, or payment or its card processor fails.
+    /// When it is declined, payment or its card processor fails, or what was charged isn't the order's total.
     pub(crate) async fn charge(&self, order: &Order, card_token: &str) -> Result<Payment, Failed> {
         let body = json!({"order_id": order.id, "total": order.total, "card_token": card_token});
         let answer = self.payment.call(Method::POST, "/payments", &["payments"], |request| {
@@ -111,12 +140,30 @@ impl Callees {
         });
         let answer = self.answered("payment", answer.await)?;
         match answer.status() {
-            StatusCode::CREATED => Ok(Payment::Taken),
+            StatusCode::CREATED => match answer.json::<Money>().await {
+                Ok(charged) if charged == order.total => Ok(Payment::Taken),
+                Ok(charged) => {
+                    let charged = format!("{charged}, not {}", order.total);
+                    let detail = format!("payment charged {charged}");
+                    Err(Failed::WrongAmount { charged: Some(charged), detail })
+                }
+                Err(error) => {
+                    let detail = format!("payment's answer can't be read: {error}");
+                    Err(Failed::NoAnswer { callee: "payment", asked: true, late: false, detail })
+                }
+            },
             StatusCode::PAYMENT_REQUIRED => Err(Failed::Refused {
                 reason: Cancellation::PaymentDeclined,
-                detail: detail(answer).await,
+                detail: detail(&problem(answer).await),
             }),
-            _ => Err(failed("payment", answer).await),
+            status => {
+                let problem = problem(answer).await;
+                if problem["type"] == OTHER_TOTAL {
+                    Err(Failed::WrongAmount { charged: None, detail: detail(&problem) })
+                } else {
+                    Err(failed_with("payment", status, &problem))
+                }
+            }
         }
     }
 
@@ -141,7 +188,8 @@ impl Callees {
         }
     }
 
-    /// Has what was charged given back; what is known of it then. Payment goes on with it by itself when that takes longer.
+    /// Has what was charged given back; what is known of it then. Payment goes on with it by itself when that takes longer. An order that
+    /// payment doesn't know was not charged, and after this call never will be.
     ///
     /// # Errors
     /// When payment fails.
@@ -159,23 +207,23 @@ impl Callees {
                 let payment: Value = answer.json().await.unwrap_or_default();
                 Ok(payment["state"].as_str().and_then(Payment::parse).unwrap_or(Payment::Unknown))
             }
+            StatusCode::NOT_FOUND => unknown("payment", answer).await.map(|()| Payment::Voided),
             _ => Err(failed("payment", answer).await),
         }
     }
 
-    /// Has the goods put back.
+    /// Has the goods put back. Of an order that inventory doesn't know, nothing was put aside, and after this call never will be.
     ///
     /// # Errors
     /// When inventory fails.
     pub(crate) async fn release(&self, order: &Order) -> Result<Stock, Failed> {
-        self.of_reservation(
-            order,
-            Step::ReleaseStock,
-            "/reservations/{order_id}/release",
-            "release",
-        )
-        .await?;
-        Ok(Stock::Released)
+        let route = "/reservations/{order_id}/release";
+        let answer = self.of_reservation(order, Step::ReleaseStock, route, "release").await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Stock::Released),
+            StatusCode::NOT_FOUND => unknown("inventory", answer).await.map(|()| Stock::Released),
+            _ => Err(failed("inventory", answer).await),
+        }
     }
 
     /// Has the goods taken off the books.
@@ -183,7 +231,12 @@ impl Callees {
     /// # Errors
     /// When inventory fails.
     pub(crate) async fn ship(&self, order: &Order) -> Result<(), Failed> {
-        self.of_reservation(order, Step::ShipStock, "/reservations/{order_id}/ship", "ship").await
+        let route = "/reservations/{order_id}/ship";
+        let answer = self.of_reservation(order, Step::ShipStock, route, "ship").await?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            _ => Err(failed("inventory", answer).await),
+        }
     }
 
     async fn of_reservation(
@@ -192,17 +245,13 @@ impl Callees {
         step: Step,
         route: &'static str,
         action: &str,
-    ) -> Result<(), Failed> {
+    ) -> Result<Answer, Failed> {
         let id = order.id.to_string();
         let path = ["reservations", id.as_str(), action];
         let answer = self
             .inventory
             .call(Method::POST, route, &path, |request| keyed(request, order.id, step.as_str()));
-        let answer = self.answered("inventory", answer.await)?;
-        match answer.status() {
-            StatusCode::OK => Ok(()),
-            _ => Err(failed("inventory", answer).await),
-        }
+        self.answered("inventory", answer.await)
     }
 
     fn answered(
@@ -228,13 +277,31 @@ fn keyed(request: RequestBuilder, order: OrderId, step: &str) -> RequestBuilder 
 }
 
 async fn failed(callee: &'static str, answer: Answer) -> Failed {
-    let status = answer.status();
-    let detail = format!("{callee} answered {status}: {}", detail(answer).await);
+    failed_with(callee, answer.status(), &problem(answer).await)
+}
+
+fn failed_with(callee: &'static str, status: StatusCode, problem: &Value) -> Failed {
+    let detail = format!("{callee} answered {status}: {}", detail(problem));
     Failed::NoAnswer { callee, asked: true, late: false, detail }
 }
 
-/// What a problem document says.
-async fn detail(answer: Answer) -> String {
-    let problem: Value = answer.json().await.unwrap_or_default();
+/// Makes sure that a 404 says that the order is unknown. Something else between here and there may not know the path.
+///
+/// # Errors
+/// When it says something else.
+async fn unknown(callee: &'static str, answer: Answer) -> Result<(), Failed> {
+    let (status, problem) = (answer.status(), problem(answer).await);
+    match problem["type"].as_str() {
+        Some(kind) if kind == UNKNOWN_ORDER => Ok(()),
+        _ => Err(failed_with(callee, status, &problem)),
+    }
+}
+
+/// The problem document of an answer, if it is one.
+async fn problem(answer: Answer) -> Value {
+    answer.json().await.unwrap_or_default()
+}
+
+fn detail(problem: &Value) -> String {
     problem["detail"].as_str().unwrap_or("no reason given").to_owned()
 }

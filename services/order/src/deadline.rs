@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::store::{Chain, Db};
-use contracts::{Cause, Coordination, OrderId, Timestamp};
+use contracts::{Cause, OrderId, Timestamp};
 use runtime::{Metrics, Pulse};
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,6 @@ impl Deadlines {
         let mut moving = Moving::new(overdue, self.watchers.pace);
         for (id, cause) in &causes {
             moving.take(&mut tx, *id, Fact::DeadlinePassed, cause)?;
-            leave_to_a_person(&mut moving, *id);
         }
         moving.save(&mut tx, &self.watchers).await?;
         tx.commit().await?;
@@ -89,16 +88,6 @@ impl Deadlines {
             if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return;
             }
-        }
-    }
-}
-
-/// Of an order that is made by calls, whoever made them is gone: what they came to isn't known, and nobody goes on with them.
-fn leave_to_a_person(moving: &mut Moving, id: OrderId) {
-    let Some(order) = moving.order(id) else { return };
-    if order.state.coordination == Coordination::Sync {
-        for step in order.state.open().collect::<Vec<_>>() {
-            moving.park(id, step, "the checkout ended in the middle of its calls".to_owned());
         }
     }
 }

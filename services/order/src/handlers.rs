@@ -71,8 +71,15 @@ impl Facts {
         ids.sort_unstable();
         ids.dedup();
         let mut moving = Moving::lock(tx, &ids, self.watchers.pace).await?;
-        for (received, News { order_id, fact, service, detail }) in facts {
+        for (received, News { order_id, mut fact, service, mut detail }) in facts {
             let at = received.header.time;
+            if let (Incoming::PaymentTaken(taken), Some(order)) =
+                (&received.message, moving.order(order_id))
+                && taken.amount != order.total
+            {
+                fact = Fact::WrongAmount;
+                detail = Some(format!("{}, not {}", taken.amount, order.total));
+            }
             moving.note(Entry { order_id, fact: fact.as_str(), service, at, detail });
             moving.take(tx, order_id, fact, &received.cause())?;
         }

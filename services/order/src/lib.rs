@@ -3,6 +3,7 @@
 //! A checkout commits one order and announces one fact; what the other services make of it comes back as
 //! facts, in any order and any number of times.
 
+mod call_again;
 mod calls;
 mod checkout;
 mod config;
@@ -58,18 +59,16 @@ pub async fn run(
     };
     let stopping = shutdown.clone();
     service.spawn("deadlines", |pulse| deadlines.run(pulse, stopping));
-    let sagas = saga::Sagas {
-        db: service.db.clone(),
-        watchers: watchers.clone(),
-        plumbing: service.metrics.clone(),
-    };
+    let callees = calls::Callees::new(&config)?;
+    let (db, plumbing) = (service.db.clone(), service.metrics.clone());
+    let sagas = saga::Sagas::new(db, callees.clone(), watchers.clone(), plumbing);
     service.spawn("sagas", |pulse| sagas.run(pulse, shutdown));
 
     let api = http::api(http::Shop {
         db: service.db.clone(),
         placing,
         coupons: checkout::Coupons::new(&config.payment, config.coupon_timeout)?,
-        callees: calls::Callees::new(&config)?,
+        callees,
         watchers,
         plumbing: service.metrics.clone(),
         keys: http::KeysInUse::default(),

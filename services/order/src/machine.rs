@@ -33,6 +33,8 @@ pub enum Payment {
     Refunded,
     /// Certainly nothing was charged, and nothing will be.
     Voided,
+    /// An operator has dealt with the money: the shop no longer refunds it.
+    Resolved,
 }
 
 /// What is known of the goods.
@@ -46,6 +48,8 @@ pub enum Stock {
     Rejected,
     /// Nothing is put aside, any more or ever, and nothing will be.
     Released,
+    /// An operator has dealt with the goods: the shop no longer releases them.
+    Resolved,
 }
 
 /// An order's state.
@@ -59,8 +63,6 @@ pub struct State {
     pub payment: Payment,
     /// What is known of the goods.
     pub stock: Stock,
-    /// A person has declared that what could not be undone is dealt with.
-    pub resolved: bool,
 }
 
 /// Something that the order service has another service do.
@@ -83,6 +85,8 @@ pub enum Step {
 pub enum Fact {
     /// Payment says what became of the charge.
     Payment(Payment),
+    /// Payment has charged an amount other than the order's total.
+    WrongAmount,
     /// Inventory says what became of the goods.
     Stock(Stock),
     /// The customer wants it cancelled.
@@ -95,8 +99,8 @@ pub enum Fact {
     CallsDone,
     /// A call has failed, or was refused.
     CallFailed(Cancellation),
-    /// A person has dealt with what could not be undone.
-    Resolved,
+    /// An operator has dealt with what this step could not undo.
+    Resolved(Step),
 }
 
 /// What a fact leads to.
@@ -106,7 +110,7 @@ pub struct Transition {
     pub state: State,
     /// What has just been decided, to be announced; none when nothing was.
     pub decided: Option<Status>,
-    /// What another service is to be told to do now.
+    /// What another service is asked to do now.
     pub ask: Option<Step>,
 }
 
@@ -119,8 +123,8 @@ pub enum Refused {
     /// The customer can't cancel what is still being answered.
     #[error("the order's checkout is still being answered")]
     InProgress,
-    /// Only what is cancelled, and not undone yet, can be resolved.
-    #[error("nothing of this order waits to be undone")]
+    /// Only a step that waits to be done can be resolved.
+    #[error("this step is not waiting to be done")]
     NothingToResolve,
     /// It can't be true together with what is known: somebody's books are wrong, and a person must look.
     #[error("{fact:?} contradicts {state:?}")]
@@ -141,7 +145,6 @@ impl State {
             status: Status::Placed,
             payment: Payment::Unknown,
             stock: Stock::Unknown,
-            resolved: false,
         }
     }
 
@@ -151,9 +154,7 @@ impl State {
         match self.status {
             Status::Placed => false,
             Status::Confirmed => true,
-            Status::Cancelled(_) => {
-                self.resolved || (self.payment.is_undone() && self.stock.is_undone())
-            }
+            Status::Cancelled(_) => self.payment.is_undone() && self.stock.is_undone(),
         }
     }
 
@@ -162,9 +163,6 @@ impl State {
     /// # Errors
     /// When the fact is refused; the state is then as it was.
     pub fn take(self, fact: Fact) -> Result<Transition, Refused> {
-        if fact == Fact::Resolved {
-            return self.resolve();
-        }
         match self.coordination {
             Coordination::Choreography => choreography::take(self, fact),
             Coordination::Orchestration => orchestration::take(self, fact),
@@ -178,18 +176,60 @@ impl State {
         match self.coordination {
             Coordination::Choreography => [None, None],
             Coordination::Orchestration => [orchestration::awaited(self), None],
-            Coordination::Sync => sync::not_undone(self),
+            Coordination::Sync => self.not_undone(),
         }
         .into_iter()
         .flatten()
     }
 
-    const fn resolve(self) -> Result<Transition, Refused> {
-        match self.status {
-            Status::Cancelled(_) if !self.is_settled() => {
-                Ok(Transition { state: Self { resolved: true, ..self }, decided: None, ask: None })
+    /// What an operator can resolve: the compensations that are not known to be done. Those of a saga come one after the other.
+    pub fn resolvable(self) -> impl Iterator<Item = Step> {
+        match self.coordination {
+            Coordination::Choreography | Coordination::Sync => self.not_undone(),
+            Coordination::Orchestration => [orchestration::awaited(self), None],
+        }
+        .into_iter()
+        .flatten()
+        .filter(|step| step.is_repeated())
+    }
+
+    /// What is not known to be undone of a cancelled order, in the order in which it is undone.
+    fn not_undone(self) -> [Option<Step>; 2] {
+        if !matches!(self.status, Status::Cancelled(_)) {
+            return [None, None];
+        }
+        [
+            (!self.payment.is_undone()).then_some(Step::RefundPayment),
+            (!self.stock.is_undone()).then_some(Step::ReleaseStock),
+        ]
+    }
+
+    /// Whether the order service may have inferred that nothing was charged, since it never asked for a charge. A charge that payment
+    /// announces all the same was asked for by somebody else, and is undone.
+    const fn voided_may_be_inferred(self) -> bool {
+        match self.coordination {
+            Coordination::Choreography => false,
+            Coordination::Orchestration | Coordination::Sync => {
+                matches!((self.status, self.payment), (Status::Cancelled(_), Payment::Voided))
             }
-            Status::Placed | Status::Confirmed | Status::Cancelled(_) => {
+        }
+    }
+
+    /// Whether something that an operator had resolved before is to be undone after all.
+    pub(crate) const fn reopens(self, before: Self) -> bool {
+        (matches!(before.payment, Payment::Resolved) && !self.payment.is_undone())
+            || (matches!(before.stock, Stock::Resolved) && !self.stock.is_undone())
+    }
+
+    /// What counts as known once an operator has dealt with a step.
+    fn resolve(self, step: Step) -> Result<Self, Refused> {
+        if !self.resolvable().any(|resolvable| resolvable == step) {
+            return Err(Refused::NothingToResolve);
+        }
+        match step {
+            Step::RefundPayment => Ok(Self { payment: Payment::Resolved, ..self }),
+            Step::ReleaseStock => Ok(Self { stock: Stock::Resolved, ..self }),
+            Step::ReserveStock | Step::ChargeCard | Step::ShipStock => {
                 Err(Refused::NothingToResolve)
             }
         }
@@ -199,8 +239,17 @@ impl State {
     fn learn(self, fact: Fact) -> Result<Self, Refused> {
         let contradiction = Refused::Contradiction { state: self, fact };
         match fact {
-            Fact::Payment(news) => {
-                let payment = self.payment.learn(news).ok_or(contradiction)?;
+            Fact::Payment(_) | Fact::WrongAmount => {
+                let news = match fact {
+                    Fact::Payment(news) => news,
+                    _ => Payment::Taken,
+                };
+                let charged = matches!(news, Payment::Taken | Payment::Refunded);
+                let known = match self.payment {
+                    _ if charged && self.voided_may_be_inferred() => Payment::Unknown,
+                    known => known,
+                };
+                let payment = known.learn(news).ok_or(contradiction)?;
                 Ok(Self { payment, ..self })
             }
             Fact::Stock(news) => {
@@ -211,8 +260,8 @@ impl State {
             | Fact::DeadlinePassed
             | Fact::StepTimedOut
             | Fact::CallsDone
-            | Fact::CallFailed(_)
-            | Fact::Resolved => Ok(self),
+            | Fact::CallFailed(_) => Ok(self),
+            Fact::Resolved(step) => self.resolve(step),
         }
     }
 
@@ -229,6 +278,9 @@ impl State {
             (Status::Placed, Fact::StepTimedOut) => {
                 Ok(Some(Status::Cancelled(Cancellation::NoAnswer)))
             }
+            (Status::Placed, Fact::WrongAmount) => {
+                Ok(Some(Status::Cancelled(Cancellation::WrongAmount)))
+            }
             (Status::Placed, Fact::Payment(_) | Fact::Stock(_)) => {
                 known.conclude().ok_or(contradiction)
             }
@@ -237,9 +289,11 @@ impl State {
             (Status::Confirmed, Fact::Payment(_) | Fact::Stock(_)) if known != self => {
                 Err(contradiction)
             }
+            // It was confirmed because the right amount was charged.
+            (Status::Confirmed, Fact::WrongAmount) => Err(contradiction),
             // Nobody makes calls for these.
             (_, Fact::CallsDone | Fact::CallFailed(_)) => Err(contradiction),
-            (Status::Placed, Fact::Resolved) | (Status::Confirmed | Status::Cancelled(_), _) => {
+            (Status::Placed, Fact::Resolved(_)) | (Status::Confirmed | Status::Cancelled(_), _) => {
                 Ok(None)
             }
         }
@@ -252,33 +306,34 @@ impl State {
             (_, Stock::Rejected) => Some(Some(Status::Cancelled(Cancellation::StockRejected))),
             (Payment::Taken, Stock::Reserved) => Some(Some(Status::Confirmed)),
             // Undone before it was cancelled: nobody was told to.
-            (Payment::Refunded | Payment::Voided, _) | (_, Stock::Released) => None,
+            (Payment::Refunded | Payment::Voided | Payment::Resolved, _)
+            | (_, Stock::Released | Stock::Resolved) => None,
             (Payment::Unknown, _) | (_, Stock::Unknown) => Some(None),
         }
     }
 }
 
 impl Payment {
-    /// Whether no money is kept, for certain.
+    /// Whether the shop keeps no money: for certain, or by an operator's word.
     pub(crate) const fn is_undone(self) -> bool {
-        matches!(self, Self::Declined | Self::Refunded | Self::Voided)
+        matches!(self, Self::Declined | Self::Refunded | Self::Voided | Self::Resolved)
     }
 }
 
 impl Stock {
-    /// Whether no goods are kept aside, for certain.
+    /// Whether the shop keeps no goods aside: for certain, or by an operator's word.
     pub(crate) const fn is_undone(self) -> bool {
-        matches!(self, Self::Rejected | Self::Released)
+        matches!(self, Self::Rejected | Self::Released | Self::Resolved)
     }
 }
 
 impl Step {
-    /// Whether it undoes something. Then it is asked for again and again; what does something, only once.
+    /// Whether it is asked for again until it is done. The others are given up when they are not answered in time.
     #[must_use]
-    pub const fn is_compensation(self) -> bool {
+    pub const fn is_repeated(self) -> bool {
         match self {
-            Self::ReserveStock | Self::ChargeCard | Self::ShipStock => false,
-            Self::RefundPayment | Self::ReleaseStock => true,
+            Self::ReserveStock | Self::ChargeCard => false,
+            Self::RefundPayment | Self::ReleaseStock | Self::ShipStock => true,
         }
     }
 }
@@ -286,10 +341,11 @@ impl Step {
 impl Payment {
     /// What is known after the news; none when both can't be true.
     const fn learn(self, news: Self) -> Option<Self> {
-        use Payment::{Declined, Refunded, Taken, Unknown, Voided};
+        use Payment::{Declined, Refunded, Resolved, Taken, Unknown, Voided};
         match (self, news) {
-            (known, Unknown) => Some(known),
-            (Unknown, news) => Some(news),
+            (known, Unknown | Resolved) => Some(known),
+            // What payment says counts for more than an operator's word: money that was taken after all is refunded.
+            (Unknown | Resolved, news) => Some(news),
             (Taken, Taken) => Some(Taken),
             // `PaymentTaken` may arrive after `PaymentRefunded`: it is older news.
             (Taken | Refunded, Refunded) | (Refunded, Taken) => Some(Refunded),
@@ -304,10 +360,11 @@ impl Payment {
 impl Stock {
     /// What is known after the news; none when both can't be true.
     const fn learn(self, news: Self) -> Option<Self> {
-        use Stock::{Rejected, Released, Reserved, Unknown};
+        use Stock::{Rejected, Released, Reserved, Resolved, Unknown};
         match (self, news) {
-            (known, Unknown) => Some(known),
-            (Unknown, news) => Some(news),
+            (known, Unknown | Resolved) => Some(known),
+            // What inventory says counts for more than an operator's word: goods that were put aside after all are released.
+            (Unknown | Resolved, news) => Some(news),
             (Reserved, Reserved) => Some(Reserved),
             // `StockReserved` may arrive after `StockReleased`: it is older news.
             (Reserved | Released, Released) | (Released, Reserved) => Some(Released),

@@ -23,7 +23,9 @@ pub(crate) struct Orders {
     reached: Family<Labels, Counter>,
     /// From the placing to the settlement.
     settled: Histogram,
-    /// Steps that a person should look at.
+    /// Orders that were charged a wrong amount in the last hour.
+    wrong_amounts: Gauge,
+    /// Steps that an operator should look at.
     parked: Gauge,
     /// Age of the oldest order that is still to be decided on: seconds.
     oldest_placed: Gauge<f64, AtomicU64>,
@@ -35,6 +37,7 @@ impl Orders {
             reached: Family::default(),
             // 5 ms to 80 s.
             settled: Histogram::new(exponential_buckets(0.005, 2.0, 15)),
+            wrong_amounts: Gauge::default(),
             parked: Gauge::default(),
             oldest_placed: Gauge::default(),
         };
@@ -48,8 +51,13 @@ impl Orders {
                 o.settled,
             );
             registry.register(
+                "shop_order_wrong_amounts",
+                "Orders that were charged an amount other than their total in the last hour",
+                o.wrong_amounts,
+            );
+            registry.register(
                 "shop_saga_parked_steps",
-                "What could not be undone or done so far, and a person should look at",
+                "What could not be undone or done so far, and an operator should look at",
                 o.parked,
             );
             registry.register_with_unit(
@@ -68,6 +76,7 @@ impl Orders {
 
     pub(crate) fn waiting(&self, waiting: &Waiting, now: Timestamp) {
         self.parked.set(waiting.parked.cast_signed());
+        self.wrong_amounts.set(waiting.wrong_amounts.cast_signed());
         let age = waiting.oldest.map_or(Duration::ZERO, |placed_at| now.since(placed_at));
         self.oldest_placed.set(age.as_secs_f64());
     }

@@ -1,32 +1,38 @@
 //! Moving orders on: the machine's transitions, what they announce and ask for, and what they leave in the timeline and in the
 //! saga's history, saved in one transaction.
 
-use std::{collections::BTreeMap, time::Duration};
+mod telling;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ::store::Tx;
-use contracts::{
-    Cause, ChargeCard, Coordination, OrderId, RefundPayment, ReleaseStock, ReserveStock, Timestamp,
-};
-use runtime::{Metrics, Pulse, telemetry};
+use contracts::{Cause, Coordination, OrderId, Timestamp};
+use runtime::{Metrics, Pulse};
 
 use crate::{
-    machine::{Fact, Refused, Status, Step},
+    machine::{Fact, Refused, State, Status, Step},
     metrics::Orders,
     order::{Entry, Order},
     store::{
         self,
-        steps::{self, Answered, Asked, Kept},
+        steps::{self, Answered, Asked, Change},
     },
     waiting::Waiters,
 };
+pub(crate) use telling::report_wrong_amount;
+pub(crate) use telling::send;
+use telling::{announce, decision, record};
 
-/// Nobody is asked more often, whatever the settings say.
+/// No step is asked for more often, whatever the settings say.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// After so long, what was under way when its customer was answered should have been done.
 pub(crate) const MISSED: Duration = Duration::from_secs(120);
 /// How much the clocks of two machines may differ.
-const CLOCKS: Duration = Duration::from_secs(60);
+pub(crate) const CLOCKS: Duration = Duration::from_secs(60);
 
 /// How long others may take, and when they are asked again.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +53,7 @@ impl Pace {
 
     /// When a step is due that was asked for so many times.
     pub(crate) fn due(&self, step: Step, attempt: u32, now: Timestamp) -> Timestamp {
-        if !step.is_compensation() {
+        if !step.is_repeated() {
             return now + self.step_timeout;
         }
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
@@ -59,11 +65,12 @@ impl Pace {
 /// Locked orders that are being moved on.
 pub(crate) struct Moving {
     orders: BTreeMap<OrderId, Order>,
+    changed: BTreeSet<OrderId>,
     entries: Vec<Entry>,
     decided: Vec<Status>,
     settled: Vec<OrderId>,
-    asked: Vec<Asked>,
-    answered: Vec<Answered>,
+    wrong_amounts: Vec<OrderId>,
+    steps: Vec<Change>,
     pace: Pace,
 }
 
@@ -72,10 +79,16 @@ pub(crate) struct Moving {
 pub(crate) enum Error {
     #[error("there is no order {0}")]
     Unknown(OrderId),
+    #[error("name the step to resolve: {}", names(.0))]
+    WhichStep(Vec<Step>),
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error(transparent)]
     Store(#[from] ::store::Error),
+}
+
+fn names(steps: &[Step]) -> String {
+    steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl Error {
@@ -105,11 +118,12 @@ impl Moving {
     pub(crate) fn new(locked: Vec<Order>, pace: Pace) -> Self {
         Self {
             orders: locked.into_iter().map(|order| (order.id, order)).collect(),
+            changed: BTreeSet::new(),
             entries: Vec::new(),
             decided: Vec::new(),
             settled: Vec::new(),
-            asked: Vec::new(),
-            answered: Vec::new(),
+            wrong_amounts: Vec::new(),
+            steps: Vec::new(),
             pace,
         }
     }
@@ -124,22 +138,44 @@ impl Moving {
         self.entries.push(entry);
     }
 
-    /// Leaves a step, which nobody will try again by itself, for a person to look at.
+    /// Leaves a step, for which a call has failed, to an operator: what a checkout could not undo is not called for again, unless it is
+    /// due already.
     pub(crate) fn park(&mut self, id: OrderId, step: Step, error: String) {
-        let at = Timestamp::now();
-        self.asked.push(Asked { order_id: id, step, at, due_at: None, error: Some(error) });
+        self.called(id, step, None, Some(error));
     }
 
-    /// Notes that a step is under way, and when a person should look if it isn't answered by then.
+    /// Has a step called for at once, unless it is due already.
+    pub(crate) fn call(&mut self, id: OrderId, step: Step) {
+        let at = Timestamp::now();
+        let asked = Asked { order_id: id, step, attempts: 0, at, due_at: Some(at), error: None };
+        self.steps.push(Change::Asked(asked));
+    }
+
+    /// Notes that a step is under way, and when it is called for again if it isn't answered by then.
     pub(crate) fn expect(&mut self, id: OrderId, step: Step, due_at: Timestamp) {
-        let (at, due_at) = (Timestamp::now(), Some(due_at));
-        self.asked.push(Asked { order_id: id, step, at, due_at, error: None });
+        self.called(id, step, Some(due_at), None);
+    }
+
+    /// A step that was answered meanwhile stays so. (Of shipping, no state says whether it is done; it is expected once.)
+    fn called(
+        &mut self,
+        id: OrderId,
+        step: Step,
+        due_at: Option<Timestamp>,
+        error: Option<String>,
+    ) {
+        let is_open = |order: &Order| order.state.open().any(|open| open == step);
+        if step == Step::ShipStock || self.orders.get(&id).is_some_and(is_open) {
+            let at = Timestamp::now();
+            let asked = Asked { order_id: id, step, attempts: 1, at, due_at, error };
+            self.steps.push(Change::Asked(asked));
+        }
     }
 
     /// Notes that a step is done that no fact speaks of.
     pub(crate) fn answer(&mut self, id: OrderId, step: Step, answer: &str) {
         let (answer, at) = (answer.to_owned(), Timestamp::now());
-        self.answered.push(Answered { order_id: id, step, answer, at });
+        self.steps.push(Change::Answered(Answered { order_id: id, step, answer, at }));
     }
 
     /// Takes a fact: announces what it decides and asks for what follows, all led to by `cause`.
@@ -154,13 +190,14 @@ impl Moving {
         cause: &Cause,
     ) -> Result<(), Error> {
         let order = self.orders.get_mut(&id).ok_or(Error::Unknown(id))?;
-        let open: Vec<Step> = order.state.open().collect();
-        let transition = order.state.take(fact)?;
+        let before = order.state;
+        let transition = before.take(fact)?;
         order.state = transition.state;
+        self.changed.insert(id);
         let at = Timestamp::now();
-        for step in open.into_iter().filter(|step| !transition.state.open().any(|s| s == *step)) {
-            let answer = fact.as_str().to_owned();
-            self.answered.push(Answered { order_id: id, step, answer, at });
+        self.steps.extend(changed_steps(order, before, fact, at));
+        if fact == Fact::WrongAmount && order.state != before {
+            self.wrong_amounts.push(id);
         }
         if let Some(decided) = transition.decided {
             announce(tx, order, decided, cause)?;
@@ -170,53 +207,79 @@ impl Moving {
         if let Some(step) = transition.ask {
             send(tx, order, step, cause)?;
             let due_at = Some(self.pace.due(step, 1, at));
-            self.asked.push(Asked { order_id: id, step, at, due_at, error: None });
+            let asked = Asked { order_id: id, step, attempts: 1, at, due_at, error: None };
+            self.steps.push(Change::Asked(asked));
         }
-        if order.state.is_settled() && order.settled_at.is_none() {
-            order.settled_at = Some(at);
-            self.settled.push(id);
+        match (order.state.is_settled(), order.settled_at) {
+            (true, None) => {
+                order.settled_at = Some(at);
+                self.settled.push(id);
+            }
+            (false, Some(_)) => order.settled_at = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+        // Where no step asks for it, the cancellation is announced again.
+        if order.state.coordination == Coordination::Choreography && order.state.reopens(before) {
+            announce(tx, order, order.state.status, cause)?;
         }
         Ok(())
     }
 
-    /// Takes a person's word that what could not be undone, the `open` steps, is dealt with.
+    /// Takes an operator's word that a step is dealt with: `step`, or the only one that can be; which one that was. `open` are the steps
+    /// that are not answered.
     ///
     /// # Errors
-    /// When there is no such order, or nothing of it waits to be undone.
+    /// When there is no such order, or not this step to resolve, or more than one and none is named.
     pub(crate) fn resolve(
         &mut self,
         tx: &mut Tx,
         id: OrderId,
         open: &[Step],
+        step: Option<Step>,
         reason: &str,
         cause: &Cause,
-    ) -> Result<(), Error> {
-        match self.take(tx, id, Fact::Resolved, cause) {
-            Ok(()) => {}
-            // A confirmed order is settled; of it, there may be goods that are still on the books.
-            Err(Error::Refused(Refused::NothingToResolve)) if !open.is_empty() => {}
-            Err(error) => return Err(error),
-        }
-        for step in open {
-            self.answer(id, *step, "resolved");
+    ) -> Result<Step, Error> {
+        let resolvable = resolvable(self.orders.get(&id).ok_or(Error::Unknown(id))?, open);
+        let step = match (step, &resolvable[..]) {
+            (Some(step), resolvable) if resolvable.contains(&step) => step,
+            (None, [step]) => *step,
+            (None, [_, _, ..]) => return Err(Error::WhichStep(resolvable)),
+            (Some(_), _) | (None, []) => return Err(Refused::NothingToResolve.into()),
+        };
+        let fact = match step {
+            Step::RefundPayment => "PaymentResolved",
+            Step::ReleaseStock => "StockResolved",
+            Step::ReserveStock | Step::ChargeCard | Step::ShipStock => "ShipmentResolved",
+        };
+        if step == Step::ShipStock {
+            self.answer(id, step, Fact::Resolved(step).as_str());
+        } else {
+            self.take(tx, id, Fact::Resolved(step), cause)?;
         }
         let order = self.orders.get_mut(&id).ok_or(Error::Unknown(id))?;
         order.resolution = Some(reason.to_owned());
-        self.entries.push(order.entry("Resolved", Timestamp::now(), Some(reason.to_owned())));
-        Ok(())
+        self.changed.insert(id);
+        self.entries.push(order.entry(fact, Timestamp::now(), Some(reason.to_owned())));
+        Ok(step)
     }
 
     /// Writes the orders, their timelines and their steps. After the commit, the watchers are told.
     pub(crate) async fn save(self, tx: &mut Tx, watchers: &Watchers) -> ::store::Result<()> {
-        let orders: Vec<&Order> = self.orders.values().collect();
+        let changed = |order: &&Order| self.changed.contains(&order.id);
+        let orders: Vec<&Order> = self.orders.values().filter(changed).collect();
         store::save_states(tx, &orders).await?;
         store::add_entries(tx, &self.entries).await?;
-        steps::ask(tx, &self.asked).await?;
-        let ended = steps::answer(tx, &self.answered).await?.all()?;
+        let ended = steps::change(tx, &self.steps).await?.all()?;
         let watchers = watchers.clone();
         tx.on_commit(move || {
             for status in &self.decided {
                 watchers.metrics.count(*status);
+            }
+            for order_id in &self.wrong_amounts {
+                let mut entries = self.entries.iter().rev();
+                let taken = Fact::WrongAmount.as_str();
+                let charged = entries.find(|e| e.order_id == *order_id && e.fact == taken);
+                report_wrong_amount(*order_id, charged.and_then(|e| e.detail.as_deref()));
             }
             for order in self.settled.iter().filter_map(|id| self.orders.get(id)) {
                 watchers.metrics.settled(order);
@@ -228,6 +291,30 @@ impl Moving {
         });
         Ok(())
     }
+}
+
+/// What a fact answers, and, of an order that is made by calls, what it leaves to be undone: that is called for at once. (Unless a
+/// call has failed: then its checkout undoes what it has done.)
+fn changed_steps(order: &Order, before: State, fact: Fact, at: Timestamp) -> Vec<Change> {
+    let (order_id, after) = (order.id, order.state);
+    let closed = before.open().filter(|step| !after.open().any(|open| open == *step));
+    let answered = closed.map(|step| {
+        Change::Answered(Answered { order_id, step, answer: fact.as_str().to_owned(), at })
+    });
+    let called = after.coordination == Coordination::Sync && !matches!(fact, Fact::CallFailed(_));
+    let opened = after.open().filter(|step| called && !before.open().any(|open| open == *step));
+    let asked = opened.map(|step| {
+        let due_at = Some(at);
+        Change::Asked(Asked { order_id, step, attempts: 0, at, due_at, error: None })
+    });
+    answered.chain(asked).collect()
+}
+
+/// What an operator can resolve of an order, of which the `open` steps are not answered.
+pub(crate) fn resolvable(order: &Order, open: &[Step]) -> Vec<Step> {
+    // The goods of a confirmed order may still be on the books: no state of the order says so.
+    let unshipped = open.iter().copied().filter(|step| *step == Step::ShipStock);
+    order.state.resolvable().chain(unshipped).collect()
 }
 
 /// Moves orders on together, or, when that fails, each by itself: one that can't be moved costs no other, and is reported. How many
@@ -260,66 +347,5 @@ where
     Ok(moved)
 }
 
-/// Announces what was decided. Who coordinates by calls has told everybody already.
-fn announce(tx: &mut Tx, order: &Order, decided: Status, cause: &Cause) -> ::store::Result<()> {
-    match (order.state.coordination, decided) {
-        (Coordination::Sync, _) | (_, Status::Placed) => Ok(()),
-        (_, Status::Confirmed) => tx.publish(&order.confirmed(), cause).map(drop),
-        (_, Status::Cancelled(reason)) => tx.publish(&order.cancelled(reason), cause).map(drop),
-    }
-}
-
-/// What the timeline says of a decision.
-fn decision(order: &Order, decided: Status, at: Timestamp) -> Option<Entry> {
-    match decided {
-        Status::Placed => None,
-        Status::Confirmed => Some(order.entry("OrderConfirmed", at, None)),
-        Status::Cancelled(reason) => {
-            Some(order.entry("OrderCancelled", at, Some(reason.as_str().to_owned())))
-        }
-    }
-}
-
-/// Sends the command of a step to who carries it out.
-///
-/// # Errors
-/// When it can't be written, or the card isn't known any more.
-pub(crate) fn send(tx: &mut Tx, order: &Order, step: Step, cause: &Cause) -> ::store::Result<()> {
-    let order_id = order.id;
-    match step {
-        Step::ReserveStock => {
-            tx.send(&ReserveStock { order_id, lines: order.lines.clone() }, cause)
-        }
-        Step::ChargeCard => {
-            let card_token = order.card_token.clone().ok_or_else(|| {
-                ::store::Error::Value(format!("the card of order {order_id} is not kept"))
-            })?;
-            tx.send(&ChargeCard { order_id, amount: order.total.clone(), card_token }, cause)
-        }
-        Step::RefundPayment => {
-            tx.send(&RefundPayment { order_id, amount: order.total.clone() }, cause)
-        }
-        Step::ReleaseStock => tx.send(&ReleaseStock { order_id }, cause),
-        // Inventory hears of the confirmation.
-        Step::ShipStock => return Ok(()),
-    }
-    .map(drop)
-}
-
-/// The step as a span of its order's trace, from its first asking to its answer.
-fn record(step: &Kept, order: Option<&Order>) {
-    let Some(traceparent) = order.and_then(|order| order.traceparent.as_deref()) else { return };
-    let end = step.answered_at.unwrap_or_default();
-    let answer = step.answer.clone().unwrap_or_default();
-    telemetry::record_step(&telemetry::Took {
-        traceparent,
-        name: format!("saga {}", step.step.as_str()),
-        from: step.asked_at,
-        to: end,
-        attributes: vec![
-            ("shop.saga.step", step.step.as_str().to_owned()),
-            ("shop.saga.attempts", step.attempt.to_string()),
-            ("shop.saga.answer", answer),
-        ],
-    });
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,13 @@ use contracts::{
     Timestamp,
 };
 
+use runtime::telemetry;
+use tracing::{Span, field::Empty};
+
 use crate::machine::{Fact, Payment, State, Status, Step, Stock};
+
+/// The answer of a step that an operator has resolved.
+pub(crate) const RESOLVED: &str = "resolved";
 
 /// An order.
 #[derive(Debug, Clone)]
@@ -21,7 +27,7 @@ pub(crate) struct Order {
     pub(crate) placed_at: Timestamp,
     pub(crate) deadline_at: Timestamp,
     pub(crate) settled_at: Option<Timestamp>,
-    /// Why a person has declared it settled, if one has.
+    /// How an operator has dealt with what could not be undone, if one has.
     pub(crate) resolution: Option<String>,
     /// The trace of its checkout, for what happens without a message or a request: the deadline.
     pub(crate) traceparent: Option<String>,
@@ -60,6 +66,19 @@ impl Order {
         }
     }
 
+    /// A span in the order's own trace, for what the current span leads to; the two link to each other.
+    pub(crate) fn span(&self, name: &str) -> Span {
+        let current = Span::current();
+        let span = tracing::info_span!(
+            parent: None, "of order", otel.name = name, otel.kind = "internal", trace_id = Empty
+        );
+        if !span.is_disabled() {
+            telemetry::continue_trace(&span, self.traceparent.as_deref());
+            telemetry::link_both(&span, &current);
+        }
+        span
+    }
+
     /// An entry of this order's timeline by the order service itself.
     pub(crate) fn entry(&self, fact: &'static str, at: Timestamp, detail: Option<String>) -> Entry {
         Entry { order_id: self.id, fact, service: "order", at, detail }
@@ -90,6 +109,7 @@ impl Status {
             Cancellation::Customer,
             Cancellation::Deadline,
             Cancellation::NoAnswer,
+            Cancellation::WrongAmount,
         ];
         match (status, reason) {
             ("placed", None) => Some(Self::Placed),
@@ -138,7 +158,7 @@ impl Fact {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Payment(Payment::Unknown) | Self::Stock(Stock::Unknown) => "Unknown",
-            Self::Payment(Payment::Taken) => "PaymentTaken",
+            Self::Payment(Payment::Taken) | Self::WrongAmount => "PaymentTaken",
             Self::Payment(Payment::Declined) => "PaymentDeclined",
             Self::Payment(Payment::Refunded) => "PaymentRefunded",
             Self::Payment(Payment::Voided) => "PaymentVoided",
@@ -150,14 +170,16 @@ impl Fact {
             Self::StepTimedOut => "given up: no answer",
             Self::CallsDone => "done",
             Self::CallFailed(_) => "failed",
-            Self::Resolved => "resolved",
+            Self::Payment(Payment::Resolved) | Self::Stock(Stock::Resolved) | Self::Resolved(_) => {
+                RESOLVED
+            }
         }
     }
 }
 
 impl Payment {
-    const ALL: [Self; 5] =
-        [Self::Unknown, Self::Taken, Self::Declined, Self::Refunded, Self::Voided];
+    const ALL: [Self; 6] =
+        [Self::Unknown, Self::Taken, Self::Declined, Self::Refunded, Self::Voided, Self::Resolved];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -166,6 +188,7 @@ impl Payment {
             Self::Declined => "declined",
             Self::Refunded => "refunded",
             Self::Voided => "voided",
+            Self::Resolved => "resolved",
         }
     }
 
@@ -175,7 +198,8 @@ impl Payment {
 }
 
 impl Stock {
-    const ALL: [Self; 4] = [Self::Unknown, Self::Reserved, Self::Rejected, Self::Released];
+    const ALL: [Self; 5] =
+        [Self::Unknown, Self::Reserved, Self::Rejected, Self::Released, Self::Resolved];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -183,6 +207,7 @@ impl Stock {
             Self::Reserved => "reserved",
             Self::Rejected => "rejected",
             Self::Released => "released",
+            Self::Resolved => "resolved",
         }
     }
 

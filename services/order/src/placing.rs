@@ -262,8 +262,8 @@ async fn insert(tx: &mut Tx, placements: &[&Placement], pace: Pace) -> Result<()
         for step in order.state.open() {
             moving::send(tx, order, step, cause)?;
             let (at, due_at) = (order.placed_at, Some(pace.due(step, 1, order.placed_at)));
-            asked.push(Asked { order_id: order.id, step, at, due_at, error: None });
+            asked.push(Asked { order_id: order.id, step, attempts: 1, at, due_at, error: None });
         }
     }
-    steps::ask(tx, &asked).await
+    steps::ask(tx, &asked.iter().collect::<Vec<_>>()).await
 }

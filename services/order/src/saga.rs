@@ -1,15 +1,20 @@
-//! Sagas that wait: a step that is not answered in time is given up, and what must be undone is asked for again, without end.
+//! Sagas that wait: a step that is not answered in time is given up, and what must be undone is asked for again, without end. When a
+//! process ends in the middle of a checkout by calls, what it has left open is called for in the same way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::store::{Chain, Db};
 use contracts::{Cause, Coordination, OrderId, Timestamp};
 use runtime::{Metrics, Pulse};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    machine::Fact,
+    call_again::call_again,
+    calls::Callees,
+    machine::{Fact, Step},
     moving::{self, Moving, Watchers},
+    order::Order,
     store::{
         self,
         steps::{self, Kept},
@@ -20,18 +25,36 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 /// Orders that are moved on in one transaction at most.
 const BATCH: i64 = 100;
-/// After so many askings in vain a person should look.
+/// After this many requests without an answer an operator should look.
 const PARK_AFTER: u32 = 3;
+/// Calls to one service at once at most. They are made in tasks of their own: a service that doesn't answer holds up neither the sagas
+/// nor the calls to another one.
+const CALLS_AT_ONCE: usize = 10;
 
 /// Moves on what is due. Several replicas may do this at once.
 #[derive(Debug)]
 pub(crate) struct Sagas {
-    pub(crate) db: Db,
-    pub(crate) watchers: Watchers,
-    pub(crate) plumbing: Metrics,
+    db: Db,
+    callees: Callees,
+    watchers: Watchers,
+    plumbing: Metrics,
+    to_payment: Arc<Semaphore>,
+    to_inventory: Arc<Semaphore>,
+}
+
+/// A call to be made for an order.
+struct Call {
+    order: Order,
+    step: Step,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Sagas {
+    pub(crate) fn new(db: Db, callees: Callees, watchers: Watchers, plumbing: Metrics) -> Self {
+        let [to_payment, to_inventory] = [(); 2].map(|()| Arc::new(Semaphore::new(CALLS_AT_ONCE)));
+        Self { db, callees, watchers, plumbing, to_payment, to_inventory }
+    }
+
     /// Moves on every saga of which a step was due at `now`; how many steps those were. An order that can't be read, or moved on,
     /// keeps none of the others.
     pub(crate) async fn drain(
@@ -67,24 +90,48 @@ impl Sagas {
         let mut moving = Moving::new(locked, self.watchers.pace);
         let mut due = steps::of_orders(&mut tx, &orders).await?.reported("steps", &self.plumbing);
         due.retain(|step| is_due(step, now, latest));
-        let mut again = Vec::new();
+        let (mut again, mut calls) = (Vec::new(), Vec::new());
         for step in &due {
             let Some(order) = moving.order(step.order_id) else { continue };
             let cause = Cause { message: None, traceparent: order.traceparent.clone() };
-            if order.state.coordination == Coordination::Sync {
-                // Nobody asks again by himself where everything is a call.
-                again.push(left_to_a_person(step, now));
-            } else if step.step.is_compensation() {
-                moving::send(&mut tx, order, step.step, &cause)?;
-                again.push(self.asked_again(step, now));
-            } else {
+            if !step.step.is_repeated() {
                 moving.take(&mut tx, step.order_id, Fact::StepTimedOut, &cause)?;
+                continue;
             }
+            if order.state.coordination == Coordination::Sync {
+                let service = match step.step {
+                    Step::RefundPayment => &self.to_payment,
+                    _ => &self.to_inventory,
+                };
+                // Without a permit, it stays due.
+                let Ok(permit) = service.clone().try_acquire_owned() else { continue };
+                calls.push(Call { order: order.clone(), step: step.step, permit });
+            } else {
+                moving::send(&mut tx, order, step.step, &cause)?;
+            }
+            again.push(self.asked_again(step, now));
         }
         steps::ask_again(&mut tx, &again).await?;
         moving.save(&mut tx, &self.watchers).await?;
         tx.commit().await?;
+        for call in calls {
+            self.call(call);
+        }
         Ok(due.len())
+    }
+
+    /// Makes a call in a task of its own. The step was put off in the transaction that took it, so no other replica makes the call at the
+    /// same time, and if this process ends, one makes it later.
+    fn call(&self, Call { order, step, permit }: Call) {
+        let (db, callees, watchers) =
+            (self.db.clone(), self.callees.clone(), self.watchers.clone());
+        tokio::spawn(async move {
+            if let Err(error) = call_again(&db, &callees, &watchers, &order, step).await {
+                let error = tracing::field::display(Chain(&error));
+                tracing::warn!(error, order_id = %order.id, step = step.as_str(), "what a call came to was not written down");
+            }
+            drop(permit);
+        });
     }
 
     /// A step after it was asked for once more. Says once, loudly, that it resists; the metrics say that it still does.
@@ -95,9 +142,9 @@ impl Sagas {
         next.due_at = Some(self.watchers.pace.due(step.step, attempt, now));
         if attempt > PARK_AFTER && step.parked_at.is_none() {
             next.parked_at = Some(now);
-            next.error = Some(format!("no answer to {} askings", step.attempt));
+            next.error.get_or_insert_with(|| format!("no answer to {} requests", step.attempt));
             let (order_id, step) = (step.order_id, step.step.as_str());
-            tracing::error!(%order_id, step, attempt, "a cancelled order can't be undone; still trying");
+            tracing::error!(%order_id, step, attempt, "a step of an order can't be done; still trying");
         }
         next
     }
@@ -115,7 +162,7 @@ impl Sagas {
                     }
                 }
             }
-            if let Ok(now_waiting) = store::waiting(&self.db).await {
+            if let Ok(now_waiting) = store::waiting(&self.db, Timestamp::now()).await {
                 waiting = now_waiting;
                 self.plumbing.refreshed("orders");
             }
@@ -129,13 +176,5 @@ impl Sagas {
 }
 
 fn is_due(step: &Kept, now: Timestamp, latest: Timestamp) -> bool {
-    step.due_at.is_some_and(|at| at <= now || (at > latest && step.step.is_compensation()))
-}
-
-/// A step that should have been answered by now.
-fn left_to_a_person(step: &Kept, now: Timestamp) -> Kept {
-    let (order_id, name) = (step.order_id, step.step.as_str());
-    tracing::error!(%order_id, step = name, "what became of a call isn't known; a person should look");
-    let error = Some("it isn't known to be done".to_owned());
-    Kept { due_at: None, parked_at: Some(now), error, ..step.clone() }
+    step.due_at.is_some_and(|at| at <= now || (at > latest && step.step.is_repeated()))
 }

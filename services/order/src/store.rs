@@ -160,20 +160,25 @@ pub(crate) struct Waiting {
     pub(crate) parked: u64,
     /// When the order was placed that has waited longest for its decision.
     pub(crate) oldest: Option<Timestamp>,
+    /// Orders that were charged a wrong amount in the last hour.
+    pub(crate) wrong_amounts: u64,
 }
 
-/// What waits now.
-pub(crate) async fn waiting(db: &Db) -> Result<Waiting> {
-    let (parked, oldest) = db
+/// What waits now. Of a charge, the timeline has a detail only if its amount was wrong.
+pub(crate) async fn waiting(db: &Db, now: Timestamp) -> Result<Waiting> {
+    let (parked, oldest, wrong_amounts) = db
         .read(
             "SELECT (SELECT count(*) FROM steps WHERE parked_at IS NOT NULL AND answered_at IS NULL),
-                    (SELECT placed_at FROM orders WHERE status = 'placed' ORDER BY deadline_at LIMIT 1)",
+                    (SELECT placed_at FROM orders WHERE status = 'placed' ORDER BY placed_at LIMIT 1),
+                    (SELECT count(*) FROM timeline WHERE fact = 'PaymentTaken' AND detail IS NOT NULL AND at > $1)",
         )
-        .one::<(i64, Option<i64>)>()
+        .bind(now.as_micros() - 3_600_000_000)
+        .one::<(i64, Option<i64>, i64)>()
         .await?;
     Ok(Waiting {
         parked: u64::try_from(parked).unwrap_or(0),
         oldest: oldest.map(Timestamp::from_micros),
+        wrong_amounts: u64::try_from(wrong_amounts).unwrap_or(0),
     })
 }
 
@@ -243,4 +248,106 @@ pub(crate) async fn timeline(
         .bind(id)
         .all()
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Cancellation, Coordination, Customer};
+
+    use super::{steps::Asked, *};
+    use crate::{
+        POSTGRES, SQLITE,
+        machine::{Payment, State, Status, Step, Stock},
+    };
+
+    const MIGRATION: &str = include_str!("../migrations/postgres/0102_resolved_steps.sql");
+
+    /// An order as it was kept when an operator resolved a whole order.
+    fn resolved(coordination: Coordination, payment: Payment) -> Order {
+        let now = Timestamp::now();
+        let status = Status::Cancelled(Cancellation::NoAnswer);
+        Order {
+            id: OrderId::now_v7(),
+            state: State { coordination, status, payment, stock: Stock::Reserved },
+            customer: Customer { email: "ada@example.com".to_owned(), name: None },
+            lines: Vec::new(),
+            total: Money { amount: 1, currency: "EUR".to_owned() },
+            coupon: None,
+            card_token: None,
+            placed_at: now,
+            deadline_at: now,
+            settled_at: Some(now),
+            resolution: Some("by hand".to_owned()),
+            traceparent: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_saga_of_which_a_whole_order_was_resolved_goes_on_with_its_goods() {
+        assert_eq!(MIGRATION, include_str!("../migrations/sqlite/0102_resolved_steps.sql"));
+        let mut databases = vec![testkit::sqlite_database()];
+        databases.extend(testkit::postgres_database().await);
+        for database in databases {
+            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
+            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+            // Of the third one, the release was resolved.
+            let orders = [
+                resolved(Coordination::Orchestration, Payment::Taken),
+                resolved(Coordination::Orchestration, Payment::Refunded),
+                resolved(Coordination::Orchestration, Payment::Refunded),
+                resolved(Coordination::Sync, Payment::Taken),
+            ];
+            let mut tx = db.begin().await.unwrap();
+            insert_orders(&mut tx, &orders.each_ref()).await.unwrap();
+            let (order_id, step, at) = (orders[2].id, Step::ReleaseStock, Timestamp::now());
+            let asked = Asked { order_id, step, attempts: 1, at, due_at: None, error: None };
+            steps::ask(&mut tx, &[&asked]).await.unwrap();
+            let statements = MIGRATION.split(';').map(str::trim);
+            // The index is there: what is tried again is what was done to the rows.
+            for statement in statements.filter(|text| !text.is_empty() && !text.contains("CREATE"))
+            {
+                tx.query(statement).execute().await.unwrap();
+            }
+            tx.commit().await.unwrap();
+            let mut after = Vec::new();
+            for Order { id, .. } in &orders {
+                let order = super::order(&db, *id).await.unwrap().unwrap();
+                let steps = steps::of_order(&db, *id).await.unwrap().all().unwrap();
+                let steps: Vec<Step> = steps.into_iter().map(|step| step.step).collect();
+                let State { payment, stock, .. } = order.state;
+                after.push((payment, stock, order.settled_at.is_some(), steps));
+            }
+            let expected = [
+                (Payment::Resolved, Stock::Reserved, false, vec![Step::ReleaseStock]),
+                (Payment::Refunded, Stock::Reserved, false, vec![Step::ReleaseStock]),
+                (Payment::Refunded, Stock::Resolved, true, vec![Step::ReleaseStock]),
+                (Payment::Resolved, Stock::Resolved, true, vec![]),
+            ];
+            assert_eq!(after, expected, "{}", database.url);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_order_is_the_one_that_was_placed_first() {
+        let mut databases = vec![testkit::sqlite_database()];
+        databases.extend(testkit::postgres_database().await);
+        for database in databases {
+            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
+            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+            let hours =
+                |hours: u64| Timestamp::now() + std::time::Duration::from_secs(hours * 3_600);
+            let placed = |placed_at, deadline_at| Order {
+                state: State::placed(Coordination::Sync),
+                placed_at,
+                deadline_at,
+                ..resolved(Coordination::Sync, Payment::Unknown)
+            };
+            let (first, second) = (placed(hours(1), hours(4)), placed(hours(2), hours(3)));
+            let mut tx = db.begin().await.unwrap();
+            insert_orders(&mut tx, &[&second, &first]).await.unwrap();
+            tx.commit().await.unwrap();
+            let waiting = waiting(&db, Timestamp::now()).await.unwrap();
+            assert_eq!(waiting.oldest, Some(first.placed_at), "{}", database.url);
+        }
+    }
 }

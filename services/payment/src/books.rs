@@ -9,7 +9,7 @@ use runtime::Failure;
 use store::Tx;
 
 use crate::{
-    payment::{Contradiction, Effect, Happened, Payment},
+    payment::{Effect, Happened, Payment, Refused},
     store as sql,
 };
 
@@ -22,6 +22,28 @@ pub(crate) struct Entry {
     pub(crate) cause: Cause,
     /// Whether whoever caused it waits to hear how the payment stands, also when they were told before.
     pub(crate) answer: bool,
+}
+
+/// Why the books stay as they were.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the payment of order {order_id}")]
+    Refused {
+        order_id: OrderId,
+        #[source]
+        refused: Refused,
+    },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => Self::Store(error),
+            error @ Error::Refused { .. } => Self::Permanent(error.into()),
+        }
+    }
 }
 
 /// Something that is to be done about an entry, with the payment as it stood then.
@@ -40,12 +62,12 @@ type Accounts<'e> = BTreeMap<OrderId, Vec<(usize, &'e Entry)>>;
 /// Enters what happened, and announces what it led to; what was and what is to be done.
 ///
 /// # Errors
-/// Permanent when an entry contradicts the books; and when the database is away.
+/// When an entry contradicts the books, or the database is unavailable.
 pub(crate) async fn record(
     tx: &mut Tx,
     entries: &[Entry],
     now: Timestamp,
-) -> Result<Vec<Duty>, Failure> {
+) -> Result<Vec<Duty>, Error> {
     let mut accounts = Accounts::new();
     for (place, entry) in entries.iter().enumerate() {
         accounts.entry(entry.order_id).or_default().push((place, entry));
@@ -67,7 +89,7 @@ async fn open(
     tx: &mut Tx,
     accounts: &mut Accounts<'_>,
     now: Timestamp,
-) -> Result<Vec<Duty>, Failure> {
+) -> Result<Vec<Duty>, Error> {
     // An error here only says that this entry can't be the first.
     let (payments, duties): (Vec<_>, Vec<_>) = accounts
         .iter()
@@ -87,11 +109,7 @@ async fn open(
 }
 
 /// Locks the payments that exist, and changes those that their entries change.
-async fn update(
-    tx: &mut Tx,
-    accounts: &Accounts<'_>,
-    now: Timestamp,
-) -> Result<Vec<Duty>, Failure> {
+async fn update(tx: &mut Tx, accounts: &Accounts<'_>, now: Timestamp) -> Result<Vec<Duty>, Error> {
     let order_ids: Vec<OrderId> = accounts.keys().copied().collect();
     let locked = sql::lock(tx, &order_ids).await?;
     let mut locked: HashMap<OrderId, Payment> =
@@ -99,10 +117,8 @@ async fn update(
     let (mut changed, mut all_duties) = (Vec::new(), Vec::new());
     for (order_id, entries) in accounts {
         let before = locked.remove(order_id);
-        let (after, duties) = fold(before.clone(), *order_id, entries, now).map_err(|error| {
-            let error = anyhow::Error::from(error);
-            Failure::Permanent(error.context(format!("the payment of order {order_id}")))
-        })?;
+        let (after, duties) = fold(before.clone(), *order_id, entries, now)
+            .map_err(|refused| Error::Refused { order_id: *order_id, refused })?;
         all_duties.extend(duties);
         if after != before {
             changed.extend(after);
@@ -118,7 +134,7 @@ fn fold(
     order_id: OrderId,
     entries: &[(usize, &Entry)],
     now: Timestamp,
-) -> Result<(Option<Payment>, Vec<Duty>), Contradiction> {
+) -> Result<(Option<Payment>, Vec<Duty>), Refused> {
     let mut duties = Vec::new();
     for (place, entry) in entries {
         let (after, effect) = Payment::after(payment, order_id, &entry.happened, now)?;

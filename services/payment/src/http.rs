@@ -153,6 +153,7 @@ async fn payment(
     let Path(order_id) = order_id
         .map_err(|_| Problem::bad_request("an order's id is a UUID, as in /orders/{id}"))?;
     let found = sql::find(&db, order_id).await?;
+    let found = found.filter(|payment| payment.state != State::Barred);
     let payment = found
         .ok_or_else(|| Problem::not_found("no payment is known for this order (yet); try again"))?;
     Ok(Json(payment.into()))

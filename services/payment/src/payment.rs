@@ -11,6 +11,22 @@ use uuid::Uuid;
 
 pub use rules::{Contradiction, Effect, Fact, State, Transition, transition};
 
+/// Why something can't have happened to a payment: the books of a service are wrong, and an operator must look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not to a payment in this state.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// The one charge of the order is of a different amount.
+    #[error("the order is already charged {charged}, so it can't be charged {asked}")]
+    OtherTotal {
+        /// What the books say.
+        charged: Money,
+        /// What was asked for.
+        asked: Money,
+    },
+}
+
 /// A fact with its details.
 #[derive(Debug, Clone)]
 pub enum Happened {
@@ -26,6 +42,13 @@ pub enum Happened {
         /// What would have been charged.
         total: Money,
         /// The message that said so, for what the reversal announces later.
+        cause: Cause,
+    },
+    /// See [`Fact::RefundCalled`].
+    RefundCalled {
+        /// What would have been charged.
+        total: Money,
+        /// The call, for what the reversal announces later.
         cause: Cause,
     },
     /// See [`Fact::ChargeSucceeded`].
@@ -51,6 +74,7 @@ impl Happened {
         match self {
             Self::Placed { .. } => Fact::Placed,
             Self::Cancelled { .. } => Fact::Cancelled,
+            Self::RefundCalled { .. } => Fact::RefundCalled,
             Self::ChargeSucceeded { .. } => Fact::ChargeSucceeded,
             Self::ChargeDeclined { .. } => Fact::ChargeDeclined,
             Self::Refunded => Fact::Refunded,
@@ -96,13 +120,20 @@ impl Payment {
         order_id: OrderId,
         happened: &Happened,
         now: Timestamp,
-    ) -> Result<(Self, Option<Effect>), Contradiction> {
+    ) -> Result<(Self, Option<Effect>), Refused> {
+        if let (Happened::Placed { total, .. }, Some(payment)) = (happened, &before)
+            && payment.charge_key.is_some()
+            && payment.amount != *total
+        {
+            let (charged, asked) = (payment.amount.clone(), total.clone());
+            return Err(Refused::OtherTotal { charged, asked });
+        }
         let fact = happened.fact();
         let state = before.as_ref().map(|payment| payment.state);
         let Transition { state: next, effect } = transition(state, fact)?;
         let Some(mut payment) = before.or_else(|| Self::opened(order_id, next, happened, now))
         else {
-            return Err(Contradiction { state, fact });
+            return Err(Contradiction { state, fact }.into());
         };
         if let Happened::ChargeSucceeded { charge_id } = happened {
             payment.charge_id = Some(charge_id.clone());
@@ -114,7 +145,9 @@ impl Payment {
         payment.updated_at = now;
         payment.due_at = (next == State::Reversing).then_some(now);
         match happened {
-            Happened::Cancelled { cause, .. } => payment.cause = cause.clone(),
+            Happened::Cancelled { cause, .. } | Happened::RefundCalled { cause, .. } => {
+                payment.cause = cause.clone();
+            }
             Happened::ChargeDeclined { reason } => payment.decline_reason = Some(reason.clone()),
             Happened::Placed { .. }
             | Happened::ChargeSucceeded { .. }
@@ -140,7 +173,9 @@ impl Payment {
     ) -> Option<Self> {
         let (amount, charge_key) = match happened {
             Happened::Placed { key, total } => (total.clone(), Some(*key)),
-            Happened::Cancelled { total, .. } => (total.clone(), None),
+            Happened::Cancelled { total, .. } | Happened::RefundCalled { total, .. } => {
+                (total.clone(), None)
+            }
             Happened::ChargeSucceeded { .. }
             | Happened::ChargeDeclined { .. }
             | Happened::Refunded

@@ -48,7 +48,13 @@ impl TryFrom<PaymentRow> for Payment {
     fn try_from(row: PaymentRow) -> Result<Self> {
         Ok(Self {
             order_id: row.order_id,
-            state: read_state(&row.state)?,
+            state: match read_state(&row.state)? {
+                // A cancellation has a message for its cause.
+                State::Voided if row.charge_key.is_none() && row.cause_id.is_none() => {
+                    State::Barred
+                }
+                state => state,
+            },
             amount: Money { amount: row.amount, currency: row.currency },
             charge_key: row.charge_key,
             charge_id: row.charge_id,
@@ -68,7 +74,8 @@ const fn write_state(state: State) -> &'static str {
         State::Pending => "pending",
         State::Taken => "taken",
         State::Declined => "declined",
-        State::Voided => "voided",
+        // One that is barred has no message for its cause. To an older program, it is voided.
+        State::Voided | State::Barred => "voided",
         State::Reversing => "reversing",
         State::Refunded => "refunded",
     }

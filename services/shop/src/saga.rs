@@ -1,4 +1,4 @@
-//! `shop saga`: what the order service has had others do and was not answered, to be looked at, asked for again, or declared dealt with.
+//! `shop saga`: what the order service has had others do and was not answered, to be looked at, asked for again, or resolved.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -34,9 +34,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List what waits for an answer, first what a person should look at
+    /// List what waits for an answer, first what an operator should look at
     List {
-        /// Only what a person should look at
+        /// Only what an operator should look at
         #[arg(long)]
         parked: bool,
     },
@@ -50,13 +50,16 @@ enum Action {
         /// The order's id
         order: Uuid,
     },
-    /// Declare a cancelled order settled that a person has dealt with
+    /// Resolve a step that you have dealt with by other means; the order goes on with the rest
     Resolve {
         /// The order's id
         order: Uuid,
         /// What was done about it, by whom; kept with the order
         #[arg(long)]
         reason: String,
+        /// Which step: refund_payment, release_stock or ship_stock; needed where more than one can be resolved
+        #[arg(long)]
+        step: Option<String>,
     },
 }
 
@@ -80,8 +83,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Retry { order } => {
             call(&args.url, Method::POST, &[&order.to_string(), "retry"], &[], None)
         }
-        Action::Resolve { order, reason } => {
-            let body = json!({"reason": reason});
+        Action::Resolve { order, reason, step } => {
+            let body = json!({"reason": reason, "step": step});
             call(&args.url, Method::POST, &[&order.to_string(), "resolve"], &[], Some(body))
         }
     }?
@@ -166,10 +169,11 @@ fn show(saga: &Value) {
         }
     }
     for step in saga["steps"].as_array().into_iter().flatten() {
+        let waits = if step["parked_at"].is_null() { "waits for an answer" } else { "parked" };
         let answer = match (&step["answer"], &step["error"]) {
             (Value::String(answer), _) => answer.clone(),
-            (_, Value::String(error)) => format!("waits for a person: {error}"),
-            _ => "waits for an answer".to_owned(),
+            (_, Value::String(error)) => format!("{waits}: {error}"),
+            _ => waits.to_owned(),
         };
         say(format_args!(
             "  {}  {:<15} asked {} times  {answer}",

@@ -31,7 +31,7 @@ enum Effect {
 #[test]
 fn every_state_with_every_fact() {
     use Effect::{Change, Nothing, Refused};
-    use State::{New, Rejected, Released, Reserved, Shipped};
+    use State::{Barred, New, Rejected, Released, Reserved, Shipped};
     let placed = || Fact::Placed(lines(&[("mug", 2)]));
     let too_many = || Fact::Placed(lines(&[("mug", 6)]));
     let shortage = Shortage { sku: "mug".to_owned(), wanted: 6, available: 5 };
@@ -56,6 +56,16 @@ fn every_state_with_every_fact() {
         (Shipped, too_many(), Nothing),
         (Shipped, Fact::Confirmed, Nothing),
         (Shipped, Fact::Cancelled, Refused),
+        (New, Fact::ReleaseCalled, Change(Barred, None, 5, 0)),
+        (Reserved, Fact::ReleaseCalled, Change(Released, Some(Announcement::Released), 5, 0)),
+        (Rejected, Fact::ReleaseCalled, Nothing),
+        (Released, Fact::ReleaseCalled, Nothing),
+        (Shipped, Fact::ReleaseCalled, Refused),
+        (Barred, placed(), Nothing),
+        (Barred, too_many(), Nothing),
+        (Barred, Fact::Confirmed, Refused),
+        (Barred, Fact::Cancelled, Change(Released, Some(Announcement::Released), 5, 0)),
+        (Barred, Fact::ReleaseCalled, Nothing),
     ];
     for (state, fact, expected) in table {
         let ordered: &[_] = if state == New { &[] } else { &[("mug", 2)] };

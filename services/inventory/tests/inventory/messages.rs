@@ -97,6 +97,42 @@ async fn orders_are_reserved_shipped_rejected_and_released() {
 }
 
 #[tokio::test]
+async fn calls_about_an_unknown_order_are_not_found_and_announce_nothing() {
+    for database in databases().await {
+        let mut shop = Running::start(&database).await;
+        shop.told(10).await; // the seed
+        let [stranger, early, known] = [(); 3].map(|()| order(&[("mug-blue", 1)]));
+        for (order, action) in [
+            (&stranger, "ship"),
+            (&stranger, "release"),
+            (&stranger, "release"),
+            (&early, "release"),
+        ] {
+            let (status, problem) = shop.post(order.order_id, action).await;
+            assert_eq!(status, 404, "{problem}");
+            assert!(problem["type"].as_str().unwrap().ends_with("/unknown-order"), "{problem}");
+        }
+        // Nothing is put aside for an order that comes later, and its cancellation is answered.
+        shop.publish(Uuid::now_v7(), &early).await;
+        shop.publish(Uuid::now_v7(), &cancelled(&early)).await;
+        let told = shop.told(1).await.remove(0);
+        assert_eq!(short(&told.kind), "stock.released");
+        assert_eq!(told.subject, early.order_id.to_string());
+        // One that is known is released, and that is announced.
+        shop.publish(Uuid::now_v7(), &known).await;
+        assert_eq!(short(&shop.told(1).await[0].kind), "stock.reserved");
+        let (status, released) = shop.post(known.order_id, "release").await;
+        assert_eq!((status, &released["state"]), (200, &json!("released")));
+        assert_eq!(shop.told(1).await[0].subject, known.order_id.to_string());
+        let (status, _) = shop.post(known.order_id, "ship").await;
+        assert_eq!(status, 409, "it is known, and its goods are not put aside");
+        let mug = shop.get_json(&["products", "mug-blue"]).await;
+        assert_eq!(mug["reserved"], json!(0));
+        shop.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_contradiction_is_a_dead_letter_and_blocks_nobody() {
     let database = testkit::sqlite_database();
     let mut shop = Running::start(&database).await;

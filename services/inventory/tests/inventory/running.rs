@@ -73,6 +73,15 @@ impl Running {
         call.await.unwrap()
     }
 
+    /// Has the goods of an order released or shipped by a call; the status and the body of the answer.
+    pub(crate) async fn post(&self, order: Uuid, action: &str) -> (u16, Value) {
+        let order = order.to_string();
+        let path = ["reservations", &order, action];
+        let answer = self.client.call(Method::POST, "test", &path, |request| request);
+        let answer = answer.await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
     /// Publishes an event, under an id.
     pub(crate) async fn publish<E: contracts::Event>(&self, id: Uuid, event: &E) {
         let cause = contracts::Cause::default();

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shop, keys,
-    view::{in_the_orders_trace, no_such_order, order_id, problem},
+    view::{no_such_order, order_id, problem},
 };
 use crate::{machine::Fact, moving::Moving};
 
@@ -59,15 +59,14 @@ pub(super) async fn cancel(
         None => None,
         Some(keyed) => match shop.keys.take(&shop.db, keyed).await? {
             Ok(in_use) => Some(in_use),
-            Err(answer) => return Ok(answer),
+            Err(answer) => return Ok(keys::repeat(answer)),
         },
     };
     let location = format!("/orders/{id}");
     let mut tx = shop.db.begin().await?;
     let mut moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
-    let span = in_the_orders_trace(order, "cancel order");
-    let cause = telemetry::cause(&span);
+    let cause = telemetry::cause(&order.span("cancel order"));
     moving.take(&mut tx, id, Fact::CancelRequested, &cause).map_err(|error| problem(error, id))?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
     let status = order.state.status;
@@ -83,7 +82,7 @@ pub(super) async fn cancel(
             // Another replica has just answered a request with this key.
             drop(tx);
             let answer = shop.db.answer(&keyed.key).await?.ok_or_else(Problem::internal)?;
-            return keys::repeat(&keyed, answer);
+            return keys::to_the_same(&keyed, answer).map(keys::repeat);
         }
     }
     tx.commit().await?;

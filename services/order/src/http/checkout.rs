@@ -22,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Shop,
     keys::{self, InUse},
-    sync::Conducted,
+    sync::{self, Conducted},
 };
 use crate::{
     checkout::{Checkout, Item, priced_lines, total},
@@ -125,7 +125,7 @@ struct Links {
     ),
     request_body = Checkout,
     responses(
-        (status = 202, body = Accepted, description = "The order is placed; `Location` says where to follow it"),
+        (status = 202, body = Accepted, description = "The order is placed; `Location` says where to follow it. `style=sync`: a repeated request whose first one may still be under way in another process"),
         (status = 201, body = Accepted, description = "`style=sync`: the order is confirmed"),
         (status = 400, body = Problem, description = "The request is malformed"),
         (status = 402, body = Problem, description = "`style=sync`: the card was declined"),
@@ -134,8 +134,8 @@ struct Links {
         (status = 413, body = Problem, description = "The body is too large"),
         (status = 415, body = Problem, description = "The body is not application/json"),
         (status = 422, body = Problem, description = "A field is wrong, or the key was used for another request"),
-        (status = 502, body = Problem, description = "`style=sync`: another service has failed; `callee` says which, `undone` and `needs_attention` what became of the rest"),
-        (status = 504, body = Problem, description = "`style=sync`: another service has not answered in time"),
+        (status = 502, body = Problem, description = "`style=sync`: another service has failed, or payment has charged a wrong amount; `callee` says which, `undone` and `needs_attention` what became of the rest"),
+        (status = 504, body = Problem, description = "`style=sync`: another service has not answered in time, the calls took too long, or the checkout was interrupted (`checkout-interrupted`): the order is cancelled"),
         (status = 503, body = Problem, description = "Try again after `Retry-After` seconds. Nothing was written, unless `detail` says that this isn't known"),
     )
 )]
@@ -159,7 +159,10 @@ pub(super) async fn checkout(
     })?;
     let (in_use, lines) = match looked_up? {
         LookedUp::New(in_use, lines) => (in_use, lines),
-        LookedUp::Answered(answer) => return Ok(answer),
+        LookedUp::Answered(answer) if style == Style::Sync => {
+            return sync::repeated(&shop, answer).await;
+        }
+        LookedUp::Answered(answer) => return Ok(keys::repeat(answer)),
     };
     let percent_off = match &checkout.coupon {
         Some(code) => shop.coupons.percent_off(code).await?,
@@ -172,8 +175,9 @@ pub(super) async fn checkout(
         return Conducted { shop, order, card_token, keyed }.answer().await;
     }
     let (location, body) = (format!("/orders/{}", order.id), Accepted::of(&order));
-    let placed = place(&shop, order, card_token, keyed).await?;
-    Ok(placed.unwrap_or_else(|| runtime::http::located(StatusCode::ACCEPTED, &location, body)))
+    let before = place(&shop, order, card_token, keyed).await?;
+    let accepted = || runtime::http::located(StatusCode::ACCEPTED, &location, body);
+    Ok(before.map_or_else(accepted, keys::repeat))
 }
 
 /// What the database says of a checkout before it is written.
@@ -181,7 +185,7 @@ enum LookedUp {
     /// It is new: its key, held until it is answered, and its lines with their prices.
     New(Option<InUse>, Vec<Line>),
     /// Its key was used before; this was the answer then.
-    Answered(Response),
+    Answered(Answer),
 }
 
 async fn look_up(shop: &Shop, keyed: Option<&Keyed>, items: &[Item]) -> Result<LookedUp, Problem> {
@@ -205,6 +209,11 @@ fn order(
 ) -> (Order, String) {
     let now = Timestamp::now();
     let kept = coordination == Coordination::Orchestration;
+    let deadline = match coordination {
+        Coordination::Choreography | Coordination::Orchestration => shop.deadline,
+        // By then its calls have ended, or their process has.
+        Coordination::Sync => shop.deadline.min(sync::longest(&shop.callees)),
+    };
     let order = Order {
         id: OrderId::now_v7(),
         state: OrderState::placed(coordination),
@@ -217,7 +226,7 @@ fn order(
         coupon: checkout.coupon,
         card_token: kept.then(|| checkout.card_token.clone()),
         placed_at: now,
-        deadline_at: now + shop.deadline,
+        deadline_at: now + deadline,
         settled_at: None,
         resolution: None,
         traceparent: telemetry::traceparent(&Span::current()),
@@ -231,7 +240,7 @@ pub(super) async fn place(
     order: Order,
     card_token: String,
     keyed: Option<(Keyed, Arc<InUse>)>,
-) -> Result<Option<Response>, Problem> {
+) -> Result<Option<Answer>, Problem> {
     let keyed_placement = keyed.clone().map(|(keyed, in_use)| {
         let answer = Answer {
             fingerprint: keyed.fingerprint,
@@ -247,7 +256,7 @@ pub(super) async fn place(
     match shop.placing.place(placement).instrument(commit).await {
         Ok(Placed::Now) => Ok(None),
         Ok(Placed::Before(answer)) => match keyed {
-            Some((keyed, _)) => keys::repeat(&keyed, answer).map(Some),
+            Some((keyed, _)) => keys::to_the_same(&keyed, answer).map(Some),
             None => Err(Problem::internal()),
         },
         Err(placing::Error::Busy) => {

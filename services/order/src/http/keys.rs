@@ -34,7 +34,7 @@ impl KeysInUse {
         &self,
         db: &Db,
         keyed: &Keyed,
-    ) -> Result<Result<InUse, Response>, Problem> {
+    ) -> Result<Result<InUse, Answer>, Problem> {
         let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(keyed.key.clone());
         if !new {
             return Err(Problem::conflict(
@@ -45,7 +45,7 @@ impl KeysInUse {
         }
         let in_use = InUse { keys: self.clone(), key: keyed.key.clone() };
         match db.answer(&keyed.key).await? {
-            Some(answer) => Ok(Err(repeat(keyed, answer)?)),
+            Some(answer) => Ok(Err(to_the_same(keyed, answer)?)),
             None => Ok(Ok(in_use)),
         }
     }
@@ -63,11 +63,11 @@ impl Drop for InUse {
     }
 }
 
-/// The answer that was given before.
+/// The answer that was given before, to the same request.
 ///
 /// # Errors
-/// When that was to another request.
-pub(crate) fn repeat(keyed: &Keyed, answer: Answer) -> Result<Response, Problem> {
+/// When that was to another one.
+pub(crate) fn to_the_same(keyed: &Keyed, answer: Answer) -> Result<Answer, Problem> {
     if keyed.fingerprint != answer.fingerprint {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -76,6 +76,11 @@ pub(crate) fn repeat(keyed: &Keyed, answer: Answer) -> Result<Response, Problem>
             "use a new key for a new request",
         ));
     }
+    Ok(answer)
+}
+
+/// The answer that was given before, once more.
+pub(crate) fn repeat(answer: Answer) -> Response {
     let status =
         u16::try_from(answer.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.unwrap_or(StatusCode::OK);
@@ -84,5 +89,5 @@ pub(crate) fn repeat(keyed: &Keyed, answer: Answer) -> Result<Response, Problem>
     if let Some(location) = answer.location.and_then(|location| location.parse().ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }

@@ -1,4 +1,4 @@
-//! `/sagas`: what the order service has had others do and was not answered, for whoever looks after it.
+//! `/sagas`: what the order service has had others do and was not answered, for operators.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,17 +17,17 @@ use runtime::{
     telemetry,
 };
 use serde::{Deserialize, Serialize};
-use tracing::Span;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Shop,
-    view::{self, Asked, no_such_order, order_id},
+    view::{Asked, no_such_order, order_id, problem},
 };
 use crate::{
-    machine::{Fact, Payment, Refused, Step, Stock},
+    call_again::call_again,
+    machine::{Payment, Step, Stock},
     moving::{self, Error, Moving},
-    order::Order,
+    order::{Order, RESOLVED},
     store::{
         self,
         steps::{self, Kept},
@@ -41,7 +41,7 @@ const MAX_LIMIT: u32 = 1_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
-    /// Only those that a person should look at.
+    /// Only those that an operator should look at.
     #[serde(default)]
     #[param(default = false)]
     parked: bool,
@@ -70,14 +70,14 @@ pub(super) struct Saga {
     /// What is known of the goods.
     #[schema(example = "reserved")]
     stock: &'static str,
-    /// Why a person has declared it settled.
+    /// How an operator has dealt with what could not be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     resolution: Option<String>,
     /// What others were told to do, the first one first.
     steps: Vec<Asked>,
 }
 
-/// Why a saga that could not be undone is settled nevertheless.
+/// How an operator has dealt with a step.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resolution {
@@ -85,6 +85,20 @@ pub(super) struct Resolution {
     #[garde(length(chars, min = 3, max = 500), custom(printable))]
     #[schema(example = "refunded by hand in the processor's dashboard, ticket 4711")]
     reason: String,
+    /// Which step: `refund_payment`, `release_stock` or `ship_stock`. Needed where more than one can be resolved, and where another one was
+    /// resolved with the same reason.
+    #[garde(inner(custom(is_step)))]
+    #[serde(default)]
+    #[schema(example = "refund_payment")]
+    step: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
+fn is_step(name: &str, (): &()) -> garde::Result {
+    match Step::parse(name) {
+        Some(step) if step.is_repeated() => Ok(()),
+        _ => Err(garde::Error::new("must be refund_payment, release_stock or ship_stock")),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes the context by reference")]
@@ -112,7 +126,7 @@ impl Saga {
 
 /// What waits for an answer
 ///
-/// Those that a person should look at come first, and of these the oldest.
+/// Those that an operator should look at come first, and of these the oldest.
 #[utoipa::path(
     get, path = "/sagas", tag = "sagas", params(Parameters),
     responses(
@@ -198,70 +212,47 @@ pub(super) async fn retry(
 ) -> Result<axum::Json<Saga>, Problem> {
     let id = order_id(id)?;
     idempotency_key(&headers, "POST /sagas/{id}/retry", id.as_bytes())?;
-    let order = store::order(&shop.db, id).await?.ok_or_else(|| no_such_order(id))?;
-    let mut open = steps::of_order(&shop.db, id).await?.all()?;
-    open.retain(|step| step.answered_at.is_none());
-    if open.is_empty() {
-        return Err(nothing_to_do());
-    }
-    if order.state.coordination == Coordination::Sync {
-        for step in &open {
-            call_again(&shop, &order, step.step).await?;
-        }
-    } else {
-        send_again(&shop, id).await?;
+    let (order, calls) = ask_again(&shop, id).await?;
+    for step in calls {
+        call_again(&shop.db, &shop.callees, &shop.watchers, &order, step)
+            .await
+            .map_err(|error| problem(error, id))?;
     }
     Ok(axum::Json(saga(&shop, id).await?))
 }
 
-/// Sends the command of what the saga waits for once more.
-async fn send_again(shop: &Shop, id: OrderId) -> Result<(), Problem> {
+/// Sends the command of what the saga waits for once more; of an order that is made by calls, the steps to call for.
+async fn ask_again(shop: &Shop, id: OrderId) -> Result<(Order, Vec<Step>), Problem> {
     let mut tx = shop.db.begin().await?;
     let moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
     let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
-    let cause = telemetry::cause(&view::in_the_orders_trace(order, "retry saga"));
+    let cause = telemetry::cause(&order.span("retry saga"));
     let now = Timestamp::now();
     let mut again = steps::of_orders(&mut tx, &[id]).await?.all()?;
     again.retain(|step| step.answered_at.is_none());
-    for step in &mut again {
-        moving::send(&mut tx, order, step.step, &cause)?;
-        step.attempt = step.attempt.saturating_add(1);
-        step.due_at = Some(shop.watchers.pace.due(step.step, 1, now));
+    if again.is_empty() {
+        return Err(nothing_to_do());
     }
+    let mut calls = Vec::new();
+    for step in &mut again {
+        if order.state.coordination == Coordination::Sync {
+            calls.push(step.step);
+        } else {
+            moving::send(&mut tx, order, step.step, &cause)?;
+            step.due_at = Some(shop.watchers.pace.due(step.step, 1, now));
+        }
+        step.attempt = step.attempt.saturating_add(1);
+    }
+    let order = order.clone();
     steps::ask_again(&mut tx, &again).await?;
     tx.commit().await?;
-    Ok(())
+    Ok((order, calls))
 }
 
-/// Makes a call once more, and writes down what came of it.
-async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Problem> {
-    let called = match step {
-        Step::RefundPayment => shop.callees.refund(order).await.map(Fact::Payment),
-        Step::ReleaseStock => shop.callees.release(order).await.map(Fact::Stock),
-        Step::ShipStock => shop.callees.ship(order).await.map(|()| Fact::CallsDone),
-        // These are never left to a person.
-        Step::ReserveStock | Step::ChargeCard => return Ok(()),
-    };
-    let cause = telemetry::cause(&view::in_the_orders_trace(order, "retry saga"));
-    let mut tx = shop.db.begin().await?;
-    let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
-    match called {
-        Ok(Fact::Payment(Payment::Unknown) | Fact::Stock(Stock::Unknown)) => {}
-        Ok(Fact::CallsDone) => moving.answer(order.id, Step::ShipStock, "done"),
-        Ok(fact) => {
-            moving.take(&mut tx, order.id, fact, &cause).map_err(|e| problem(e, order.id))?
-        }
-        Err(failed) => moving.park(order.id, step, failed.detail().to_owned()),
-    }
-    moving.save(&mut tx, &shop.watchers).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Declare it settled
+/// Resolve a step
 ///
-/// For a cancelled order whose money or goods can't be given back by the shop, or a confirmed one whose goods can't leave its
-/// books, and that a person has dealt with.
+/// For one that the shop can't take, and that you have dealt with by other means: the refund or the release of a cancelled order, the
+/// shipping of a confirmed one. The order goes on with what is still to be done.
 #[utoipa::path(
     post, path = "/sagas/{id}/resolve", tag = "sagas",
     params(
@@ -270,11 +261,12 @@ async fn call_again(shop: &Shop, order: &Order, step: Step) -> Result<(), Proble
     ),
     request_body = Resolution,
     responses(
-        (status = 200, body = Saga, description = "It is settled"),
+        (status = 200, body = Saga, description = "The step is resolved"),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The id is no UUID"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such order"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "Nothing of it waits to be undone"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "The reason is missing or too long"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "This step can't be resolved now"),
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "The reason is missing or too long, or more than one step can be resolved and none is named"),
     )
 )]
 pub(super) async fn resolve(
@@ -287,36 +279,43 @@ pub(super) async fn resolve(
     idempotency_key(&headers, "POST /sagas/{id}/resolve", &hash)?;
     let mut tx = shop.db.begin().await?;
     let mut moving = Moving::lock(&mut tx, &[id], shop.watchers.pace).await?;
-    // Sent twice, it is resolved as it was said to be.
-    let again = moving
-        .order(id)
-        .is_some_and(|order| order.resolution.as_deref() == Some(resolution.reason.as_str()));
+    let order = moving.order(id).ok_or_else(|| no_such_order(id))?;
+    let step = resolution.step.as_deref().and_then(Step::parse);
+    let steps = steps::of_orders(&mut tx, &[id]).await?.all()?;
+    let open: Vec<Step> =
+        steps.iter().filter(|step| step.answered_at.is_none()).map(|step| step.step).collect();
+    let resolvable = moving::resolvable(order, &open);
+    let same_reason = order.resolution.as_deref() == Some(resolution.reason.as_str());
+    // Sent twice, it is resolved already. Without a step, that is only certain where nothing else can be meant.
+    let again = match step {
+        Some(step) => same_reason && was_resolved(order, &steps, step),
+        None if same_reason && !resolvable.is_empty() => {
+            return Err(problem(Error::WhichStep(resolvable), id));
+        }
+        None => same_reason,
+    };
     if !again {
-        let cause = telemetry::cause(&Span::current());
-        let open = steps::of_orders(&mut tx, &[id]).await?.all()?.into_iter();
-        let open: Vec<Step> =
-            open.filter(|step| step.answered_at.is_none()).map(|step| step.step).collect();
-        moving
-            .resolve(&mut tx, id, &open, &resolution.reason, &cause)
+        let cause = telemetry::cause(&order.span("resolve saga"));
+        let reason = &resolution.reason;
+        let step = moving
+            .resolve(&mut tx, id, &open, step, reason, &cause)
             .map_err(|error| problem(error, id))?;
-        tracing::warn!(order_id = %id, reason = resolution.reason, "a person has declared an order settled");
+        tracing::warn!(order_id = %id, step = step.as_str(), reason, "an operator has resolved a step");
         moving.save(&mut tx, &shop.watchers).await?;
         tx.commit().await?;
     }
     Ok(axum::Json(saga(&shop, id).await?))
 }
 
-fn problem(error: Error, id: OrderId) -> Problem {
-    match error {
-        Error::Refused(Refused::NothingToResolve) => nothing_to_do(),
-        error => view::problem(error, id),
+fn was_resolved(order: &Order, steps: &[Kept], step: Step) -> bool {
+    match step {
+        Step::RefundPayment if order.state.payment == Payment::Resolved => true,
+        Step::ReleaseStock if order.state.stock == Stock::Resolved => true,
+        _ => steps.iter().any(|kept| kept.step == step && kept.answer.as_deref() == Some(RESOLVED)),
     }
 }
 
 fn nothing_to_do() -> Problem {
-    Problem::conflict(
-        "nothing-to-do",
-        "There is nothing to do",
-        "nothing of this order waits for an answer, or to be undone",
-    )
+    let detail = "nothing of this order waits for an answer";
+    Problem::conflict("nothing-to-do", "There is nothing to do", detail)
 }

@@ -1,25 +1,36 @@
 //! `POST /checkout?style=sync`: the order is made by calls, and answered when all of them are.
 
+mod answers;
+
 use std::{sync::Arc, time::Duration};
 
-use ::store::idempotency::{Answer, Keyed};
-use axum::{http::StatusCode, response::Response};
-use contracts::{Cancellation, OrderId, Timestamp};
+use ::store::idempotency::Keyed;
+use axum::response::Response;
+use contracts::Timestamp;
 use runtime::{Chain, Problem, telemetry};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, Span};
 
 use super::{Shop, checkout, keys::InUse};
 use crate::{
-    calls::Failed,
+    calls::{Callees, Failed},
     machine::{Fact, Payment, Status, Step, Stock},
     moving::{self, MISSED, Moving},
     order::{Entry, Order},
+    store::steps,
 };
+
+pub(super) use answers::repeated;
+use answers::{created, kept, verdict};
 
 /// How long writing down what came of the calls is tried, and the pause between two tries.
 const WRITING: Duration = Duration::from_secs(20);
 const WRITING_PAUSE: Duration = Duration::from_millis(300);
+
+/// Longer than a checkout can take from its placing until it is written down what came of it, as another replica's clock measures it.
+pub(super) const fn longest(callees: &Callees) -> Duration {
+    callees.longest().saturating_add(WRITING).saturating_add(moving::CLOCKS)
+}
 
 /// A checkout under way; its key is in use until it is answered.
 pub(super) struct Conducted {
@@ -60,11 +71,18 @@ impl Outcome {
             Failed::Refused { .. } => self.heard(teller, refused),
             Failed::NoAnswer { asked: false, .. } => self.know(unasked),
             Failed::NoAnswer { .. } => {}
+            // By payment, the only one that charges.
+            Failed::WrongAmount { charged: Some(_), .. } => self.heard(teller, Fact::WrongAmount),
+            Failed::WrongAmount { charged: None, .. } => {}
         }
     }
 
     fn knows(&self, what: impl Fn(Fact) -> bool) -> bool {
         self.facts.iter().any(|(fact, _)| what(*fact))
+    }
+
+    const fn is_wrong_amount(&self) -> bool {
+        matches!(self.failure, Some(Failed::WrongAmount { .. }))
     }
 
     fn leave(&mut self, step: Step, failed: &Failed) {
@@ -79,7 +97,7 @@ impl Conducted {
             let (order, token, keyed) =
                 (self.order.clone(), self.card_token.clone(), self.keyed.clone());
             match checkout::place(&self.shop, order, token, keyed).await? {
-                Some(answered) => Ok(answered),
+                Some(answered) => repeated(&self.shop, answered).await,
                 None => self.conduct().await.map(|order| created(&order)),
             }
         };
@@ -110,7 +128,7 @@ impl Conducted {
                 let order_id = self.order.id;
                 let error = tracing::field::display(Chain(&error));
                 tracing::error!(error, %order_id, "what came of an order's calls was not written down");
-                // The deadline leaves it to a person.
+                // Its deadline cancels it, and what was done is undone.
                 return Err(Problem::unavailable(
                     "what came of the order isn't known; look at it, or repeat this with the same Idempotency-Key",
                 )
@@ -139,6 +157,10 @@ impl Conducted {
             Err(failure) => {
                 let (refused, unasked) = (Payment::Declined, Payment::Voided);
                 outcome.learn(&failure, "payment", Fact::Payment(refused), Fact::Payment(unasked));
+                // Where payment says which amount, that is a fact, and reported as such.
+                if let Failed::WrongAmount { charged: None, detail } = &failure {
+                    moving::report_wrong_amount(order.id, Some(detail));
+                }
                 return self.undo(outcome, failure).await;
             }
         }
@@ -186,20 +208,42 @@ impl Conducted {
         let mut moving = Moving::lock(&mut tx, &[order.id], shop.watchers.pace).await?;
         let placed = moving.order(order.id).is_some_and(|o| o.state.status == Status::Placed);
         for (fact, teller) in &outcome.facts {
-            moving.take(&mut tx, order.id, *fact, &cause)?;
-            if let Some(service) = *teller {
-                let (at, fact) = (Timestamp::now(), fact.as_str());
-                moving.note(Entry { order_id: order.id, fact, service, at, detail: None });
+            let known = moving.order(order.id).map(|order| order.state);
+            let is_known = match fact {
+                Fact::Payment(_) => known.is_some_and(|state| state.payment != Payment::Unknown),
+                Fact::Stock(_) => known.is_some_and(|state| state.stock != Stock::Unknown),
+                _ => false,
+            };
+            // What is inferred counts for less than what was announced meanwhile.
+            if teller.is_none() && is_known {
+                continue;
             }
-        }
-        for (step, error) in &outcome.left {
-            moving.park(order.id, *step, error.clone());
+            if let Some(service) = *teller {
+                let detail = match (fact, &outcome.failure) {
+                    (Fact::WrongAmount, Some(Failed::WrongAmount { charged, .. })) => {
+                        charged.clone()
+                    }
+                    _ => None,
+                };
+                let (at, fact) = (Timestamp::now(), fact.as_str());
+                moving.note(Entry { order_id: order.id, fact, service, at, detail });
+            }
+            moving.take(&mut tx, order.id, *fact, &cause)?;
         }
         let order = moving.order(order.id).cloned().ok_or(moving::Error::Unknown(order.id))?;
         // What is under way, and would be missed if this process ended now.
         let due_at = Timestamp::now() + MISSED;
-        if outcome.refunding {
-            moving.expect(order.id, Step::RefundPayment, due_at);
+        for step in order.state.open() {
+            match outcome.left.iter().find(|(left, _)| *left == step) {
+                Some((_, error)) if !outcome.is_wrong_amount() => {
+                    moving.park(order.id, step, error.clone());
+                }
+                None if outcome.refunding && step == Step::RefundPayment => {
+                    moving.expect(order.id, step, due_at);
+                }
+                // What was charged wrongly, or by somebody else, is not left to an operator.
+                _ => moving.call(order.id, step),
+            }
         }
         if placed && order.state.status == Status::Confirmed {
             moving.expect(order.id, Step::ShipStock, due_at);
@@ -218,101 +262,18 @@ impl Conducted {
         let (id, shop) = (self.order.id, &self.shop);
         let noting = async {
             let mut tx = shop.db.begin().await?;
+            let (step, parked_at) = (Step::ShipStock, Some(Timestamp::now()));
             let mut moving = Moving::new(Vec::new(), shop.watchers.pace);
             match error {
-                None => moving.answer(id, Step::ShipStock, "done"),
-                Some(error) => moving.park(id, Step::ShipStock, error.to_owned()),
+                None => moving.answer(id, step, "done"),
+                Some(error) => steps::failed(&mut tx, id, step, error, parked_at).await?,
             }
             moving.save(&mut tx, &shop.watchers).await?;
             tx.commit().await
         };
         if let Err(error) = noting.await {
-            // The step is open, and comes to a person's notice when it is due.
+            // The step is open, and is called for again when it is due.
             tracing::warn!(error = %Chain(&error), order_id = %id, "a step was not noted");
         }
-    }
-}
-
-/// What the customer is told.
-fn verdict(outcome: &Outcome, order: &Order) -> Result<(), Problem> {
-    if let Some(failure) = &outcome.failure {
-        return Err(problem(failure, outcome, order.id));
-    }
-    if order.state.status != Status::Confirmed {
-        let detail = "the order's time was up before its calls were done; it was cancelled, and needs attention";
-        let title = "The order took too long";
-        return Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "too-slow", title, detail)
-            .with("order", format!("/orders/{}", order.id)));
-    }
-    Ok(())
-}
-
-impl Failed {
-    const fn reason(&self) -> Cancellation {
-        match self {
-            Self::Refused { reason, .. } => *reason,
-            Self::NoAnswer { .. } => Cancellation::NoAnswer,
-        }
-    }
-}
-
-fn created(order: &Order) -> Response {
-    let location = format!("/orders/{}", order.id);
-    runtime::http::located(StatusCode::CREATED, &location, checkout::Accepted::of(order))
-}
-
-/// The problem that the customer has.
-fn problem(failure: &Failed, outcome: &Outcome, order: OrderId) -> Problem {
-    let problem = match failure {
-        Failed::Refused { reason: Cancellation::PaymentDeclined, detail } => Problem::new(
-            StatusCode::PAYMENT_REQUIRED,
-            "payment-declined",
-            "The card was declined",
-            detail.clone(),
-        ),
-        Failed::Refused { reason: Cancellation::StockRejected, detail } => {
-            Problem::conflict("out-of-stock", "Out of stock", detail.clone())
-        }
-        Failed::Refused { detail, .. } => Problem::invalid_field("customer.email", detail.clone()),
-        Failed::NoAnswer { callee, late, detail, .. } => {
-            let status = if *late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-            let what_now = if !outcome.left.is_empty() {
-                "the order needs attention; somebody looks after it"
-            } else if outcome.refunding {
-                "the order was cancelled, and the money is being given back"
-            } else {
-                "nothing is kept of the order; try again"
-            };
-            Problem::new(
-                status,
-                "callee-failed",
-                "A service that the order needs has failed",
-                format!("{detail}; {what_now}"),
-            )
-            .with("callee", *callee)
-        }
-    };
-    let left: Vec<String> =
-        outcome.left.iter().map(|(step, why)| format!("{}: {why}", step.as_str())).collect();
-    problem
-        .with("order", format!("/orders/{order}"))
-        .with("undone", outcome.undone.clone())
-        .with("needs_attention", left)
-}
-
-/// The answer as it is given to whoever repeats the request.
-fn kept(keyed: &Keyed, order: &Order, answer: &Result<(), Problem>) -> Answer {
-    let (status, body) = match answer {
-        Ok(()) => {
-            let body = serde_json::to_string(&checkout::Accepted::of(order));
-            (StatusCode::CREATED.as_u16(), body)
-        }
-        Err(problem) => (problem.status, serde_json::to_string(problem)),
-    };
-    Answer {
-        fingerprint: keyed.fingerprint.clone(),
-        status: i32::from(status),
-        location: Some(format!("/orders/{}", order.id)),
-        body: body.unwrap_or_default(),
     }
 }

@@ -8,10 +8,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use contracts::{Coordination, Line, Money, OrderId, Timestamp};
-use runtime::{Problem, telemetry};
+use runtime::Problem;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Span, field::Empty};
 use utoipa::ToSchema;
 
 use super::{Shop, checkout::Total};
@@ -44,13 +43,14 @@ pub(super) struct View {
     status: &'static str,
     /// Whether nothing is left to happen: confirmed, or cancelled with everything undone.
     settled: bool,
-    /// Why it was cancelled: `payment_declined`, `stock_rejected`, `customer`, `deadline` or `no_answer`.
+    /// Why it was cancelled: `payment_declined`, `stock_rejected`, `customer`, `deadline`, `no_answer` or
+    /// `wrong_amount`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// What is known of the payment: `unknown`, `taken`, `declined`, `refunded` or `voided`.
+    /// What is known of the payment: `unknown`, `taken`, `declined`, `refunded`, `voided` or `resolved`.
     #[schema(example = "taken")]
     payment: &'static str,
-    /// What is known of the goods: `unknown`, `reserved`, `rejected` or `released`.
+    /// What is known of the goods: `unknown`, `reserved`, `rejected`, `released` or `resolved`.
     #[schema(example = "reserved")]
     stock: &'static str,
     #[schema(value_type = Total)]
@@ -69,7 +69,7 @@ pub(super) struct View {
     /// What others were told to do, and what came of it; nothing where nobody is told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     saga: Vec<Asked>,
-    /// Whether a person should look at it: something could not be undone or done so far.
+    /// Whether an operator should look at it: something could not be undone or done so far.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     needs_attention: bool,
 }
@@ -89,7 +89,7 @@ pub(super) struct Asked {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     due_at: Option<Timestamp>,
-    /// Since when a person should look at it, and why.
+    /// Since when an operator should look at it, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     parked_at: Option<Timestamp>,
@@ -224,25 +224,16 @@ pub(super) fn no_such_order(id: OrderId) -> Problem {
     Problem::not_found(format!("there is no order {id}"))
 }
 
-/// What a request leads to belongs to the order's trace, whatever trace the request is in; the two link to each other.
-pub(super) fn in_the_orders_trace(order: &Order, name: &str) -> Span {
-    let request = Span::current();
-    let span = tracing::info_span!(
-        parent: None, "of order", otel.name = name, otel.kind = "internal", trace_id = Empty
-    );
-    if !span.is_disabled() {
-        telemetry::continue_trace(&span, order.traceparent.as_deref());
-        telemetry::link_both(&span, &request);
-    }
-    span
-}
-
 /// Why an order could not be moved on, for whoever asked for it.
 pub(super) fn problem(error: Error, id: OrderId) -> Problem {
     match error {
         Error::Unknown(_) => no_such_order(id),
-        Error::Refused(refused @ (Refused::TooLate | Refused::NothingToResolve)) => {
+        Error::WhichStep(_) => Problem::invalid_field("step", error.to_string()),
+        Error::Refused(refused @ Refused::TooLate) => {
             Problem::conflict("too-late", "Too late", refused.to_string())
+        }
+        Error::Refused(refused @ Refused::NothingToResolve) => {
+            Problem::conflict("nothing-to-do", "There is nothing to do", refused.to_string())
         }
         Error::Refused(refused @ Refused::InProgress) => {
             Problem::conflict("in-progress", "In progress", refused.to_string())

@@ -6,18 +6,22 @@ use super::{Fact, Payment, Refused, State, Status, Step, Stock, Transition};
 
 /// What the saga has asked for and waits to be answered. A step whose outcome isn't known counts as possibly done.
 pub(super) const fn awaited(state: State) -> Option<Step> {
-    use Payment::{Declined, Refunded, Taken, Unknown, Voided};
+    use Payment::{Declined, Refunded, Resolved, Taken, Unknown, Voided};
     if state.is_settled() {
         return None;
     }
     match (state.status, state.payment, state.stock) {
         (Status::Placed, _, Stock::Unknown) => Some(Step::ReserveStock),
-        (Status::Placed, _, Stock::Reserved | Stock::Rejected | Stock::Released) => {
-            Some(Step::ChargeCard)
-        }
+        (
+            Status::Placed,
+            _,
+            Stock::Reserved | Stock::Rejected | Stock::Released | Stock::Resolved,
+        ) => Some(Step::ChargeCard),
         (Status::Confirmed, _, _) => None,
         (Status::Cancelled(_), Unknown | Taken, _) => Some(Step::RefundPayment),
-        (Status::Cancelled(_), Declined | Refunded | Voided, _) => Some(Step::ReleaseStock),
+        (Status::Cancelled(_), Declined | Refunded | Voided | Resolved, _) => {
+            Some(Step::ReleaseStock)
+        }
     }
 }
 
@@ -35,8 +39,11 @@ pub(super) fn take(state: State, fact: Fact) -> Result<Transition, Refused> {
     let known = state.learn(fact)?;
     let decided = state.decide(known, fact)?;
     let mut state = State { status: decided.unwrap_or(known.status), ..known };
-    // Nobody was asked to charge the card, and nobody will be.
-    if before == Some(Step::ReserveStock) && matches!(decided, Some(Status::Cancelled(_))) {
+    // Payment was not asked to charge the card, and never will be.
+    if before == Some(Step::ReserveStock)
+        && matches!(decided, Some(Status::Cancelled(_)))
+        && state.payment == Payment::Unknown
+    {
         state.payment = Payment::Voided;
     }
     let ask = awaited(state).filter(|step| before != Some(*step));

@@ -3,18 +3,7 @@
 
 use contracts::Cancellation;
 
-use super::{Fact, Payment, Refused, State, Status, Step, Stock, Transition};
-
-/// What is not known to be undone of a cancelled order, in the order in which it is undone.
-pub(super) fn not_undone(state: State) -> [Option<Step>; 2] {
-    if !matches!(state.status, Status::Cancelled(_)) || state.is_settled() {
-        return [None, None];
-    }
-    [
-        (!state.payment.is_undone()).then_some(Step::RefundPayment),
-        (!state.stock.is_undone()).then_some(Step::ReleaseStock),
-    ]
-}
+use super::{Fact, Payment, Refused, State, Status, Stock, Transition};
 
 /// What a fact leads to.
 ///
@@ -30,17 +19,23 @@ pub(super) fn take(state: State, fact: Fact) -> Result<Transition, Refused> {
             Some(Status::Confirmed)
         }
         (Status::Placed, Fact::CallFailed(reason)) => Some(Status::Cancelled(reason)),
-        // Whoever made the calls is gone.
+        (Status::Placed, Fact::WrongAmount) => Some(Status::Cancelled(Cancellation::WrongAmount)),
+        // The process that made the calls has ended.
         (Status::Placed, Fact::DeadlinePassed) => Some(Status::Cancelled(Cancellation::Deadline)),
         (Status::Placed, Fact::CancelRequested) => return Err(Refused::InProgress),
         (Status::Confirmed, Fact::CancelRequested) => return Err(Refused::TooLate),
         (Status::Confirmed, Fact::Payment(_) | Fact::Stock(_)) if known != state => {
             return Err(contradiction);
         }
-        (Status::Placed | Status::Confirmed, Fact::CallsDone | Fact::CallFailed(_))
+        // Written down again, because the outcome of the first commit was unknown.
+        (Status::Confirmed, Fact::CallsDone) => None,
+        (Status::Placed, Fact::CallsDone)
+        | (Status::Confirmed, Fact::CallFailed(_))
+        // It was confirmed because the right amount was charged.
+        | (Status::Confirmed, Fact::WrongAmount)
         | (_, Fact::StepTimedOut) => return Err(contradiction),
         // Of what is cancelled already, the deadline was faster than the calls.
-        (Status::Placed, Fact::Payment(_) | Fact::Stock(_) | Fact::Resolved)
+        (Status::Placed, Fact::Payment(_) | Fact::Stock(_) | Fact::Resolved(_))
         | (Status::Confirmed | Status::Cancelled(_), _) => None,
     };
     let state = State { status: decided.unwrap_or(known.status), ..known };

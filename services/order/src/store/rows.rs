@@ -80,7 +80,6 @@ impl TryFrom<OrderRow> for Order {
             payment: Payment::parse(&row.payment)
                 .ok_or_else(|| unknown("payment", &row.payment))?,
             stock: Stock::parse(&row.stock).ok_or_else(|| unknown("stock", &row.stock))?,
-            resolved: row.resolution.is_some(),
         };
         Ok(Self {
             id: row.order_id,

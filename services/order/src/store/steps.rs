@@ -1,5 +1,7 @@
 //! The statements about steps: what the order service has had others do.
 
+use std::collections::HashSet;
+
 use contracts::{OrderId, Timestamp};
 use store::{Db, Error, Result, Tx};
 
@@ -11,10 +13,12 @@ use crate::machine::Step;
 pub(crate) struct Asked {
     pub(crate) order_id: OrderId,
     pub(crate) step: Step,
+    /// The requests that this adds: none yet, or one.
+    pub(crate) attempts: u32,
     pub(crate) at: Timestamp,
-    /// When it is asked for again, or given up; none where nobody will.
+    /// When it is asked for again, or given up; none where that is left to an operator.
     pub(crate) due_at: Option<Timestamp>,
-    /// Why a person should look at it, if one should.
+    /// Why an operator should look at it, if one should.
     pub(crate) error: Option<String>,
 }
 
@@ -25,6 +29,22 @@ pub(crate) struct Answered {
     pub(crate) step: Step,
     pub(crate) answer: String,
     pub(crate) at: Timestamp,
+}
+
+/// What becomes of a step.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Asked(Asked),
+    Answered(Answered),
+}
+
+impl Change {
+    const fn key(&self) -> (OrderId, Step) {
+        match self {
+            Self::Asked(asked) => (asked.order_id, asked.step),
+            Self::Answered(answered) => (answered.order_id, answered.step),
+        }
+    }
 }
 
 /// A step as it is kept.
@@ -81,18 +101,47 @@ impl TryFrom<StepRow> for Kept {
     }
 }
 
-/// Writes steps that are asked for for the first time; one with an error is parked at once.
-pub(crate) async fn ask(tx: &mut Tx, steps: &[Asked]) -> Result<()> {
+/// Writes what becomes of steps, in this order; the steps that it has ended.
+///
+/// All steps are written together, except that a step is not changed twice in one statement.
+pub(crate) async fn change(tx: &mut Tx, changes: &[Change]) -> Result<Found<Kept>> {
+    let mut ended = Found { read: Vec::new(), unreadable: Vec::new() };
+    let mut rest = changes;
+    while !rest.is_empty() {
+        let mut seen = HashSet::new();
+        let until = rest.iter().position(|change| !seen.insert(change.key()));
+        let (round, later) = rest.split_at(until.unwrap_or(rest.len()));
+        rest = later;
+        let (mut asked, mut answered) = (Vec::new(), Vec::new());
+        for change in round {
+            match change {
+                Change::Asked(step) => asked.push(step),
+                Change::Answered(step) => answered.push(step),
+            }
+        }
+        ask(tx, &asked).await?;
+        let answered = answer(tx, &answered).await?;
+        ended.read.extend(answered.read);
+        ended.unreadable.extend(answered.unreadable);
+    }
+    Ok(ended)
+}
+
+/// Writes steps that are asked for; one with an error is parked at once, and one that was answered before begins again.
+pub(crate) async fn ask(tx: &mut Tx, steps: &[&Asked]) -> Result<()> {
     tx.execute_many(
         "INSERT INTO steps (order_id, step, attempt, asked_at, due_at, parked_at, error) VALUES {}
          ON CONFLICT (order_id, step) DO UPDATE
-         SET parked_at = COALESCE(steps.parked_at, excluded.parked_at), error = excluded.error,
-             attempt = steps.attempt + 1",
+         SET parked_at = COALESCE(CASE WHEN steps.answered_at IS NULL THEN steps.parked_at END, excluded.parked_at),
+             attempt = excluded.attempt + CASE WHEN steps.answered_at IS NULL THEN steps.attempt ELSE 0 END,
+             asked_at = CASE WHEN steps.answered_at IS NULL THEN steps.asked_at ELSE excluded.asked_at END,
+             due_at = COALESCE(excluded.due_at, steps.due_at), error = excluded.error,
+             answer = NULL, answered_at = NULL",
         steps,
         |row, step| {
             row.bind(step.order_id)
                 .bind(step.step.as_str())
-                .bind(1_i64)
+                .bind(i64::from(step.attempts))
                 .bind(step.at.as_micros())
                 .bind(step.due_at.map(Timestamp::as_micros))
                 .bind(step.error.as_ref().map(|_| step.at.as_micros()))
@@ -104,7 +153,7 @@ pub(crate) async fn ask(tx: &mut Tx, steps: &[Asked]) -> Result<()> {
 }
 
 /// Ends steps that are open, and returns those that were.
-pub(crate) async fn answer(tx: &mut Tx, steps: &[Answered]) -> Result<Found<Kept>> {
+async fn answer(tx: &mut Tx, steps: &[&Answered]) -> Result<Found<Kept>> {
     let rows = tx
         .fetch_many::<_, StepRow>(
             concat!(
@@ -142,7 +191,7 @@ pub(crate) async fn due(
              SELECT due_at, order_id FROM steps WHERE due_at <= $1
              UNION ALL
              SELECT due_at, order_id FROM steps
-             WHERE due_at > $2 AND step IN ('refund_payment', 'release_stock')) AS due
+             WHERE due_at > $2 AND step IN ('refund_payment', 'release_stock', 'ship_stock')) AS due
          WHERE (due_at, order_id) > ($3, $4) ORDER BY due_at, order_id LIMIT $5",
     )
     .bind(now.as_micros())
@@ -170,7 +219,8 @@ pub(crate) async fn of_orders(tx: &mut Tx, orders: &[OrderId]) -> Result<Found<K
 pub(crate) async fn ask_again(tx: &mut Tx, steps: &[Kept]) -> Result<()> {
     tx.execute_many(
         "UPDATE steps SET attempt = v.column3, due_at = v.column4, parked_at = v.column5, error = v.column6
-         FROM (VALUES {}) AS v WHERE steps.order_id = v.column1 AND steps.step = v.column2",
+         FROM (VALUES {}) AS v
+         WHERE steps.order_id = v.column1 AND steps.step = v.column2 AND steps.answered_at IS NULL",
         steps,
         |row, step| {
             row.bind(step.order_id)
@@ -181,6 +231,27 @@ pub(crate) async fn ask_again(tx: &mut Tx, steps: &[Kept]) -> Result<()> {
                 .bind(step.error.clone())
         },
     )
+    .await
+    .map(drop)
+}
+
+/// Notes why the last call for an open step has failed, and, with `parked_at`, that an operator should look at it.
+pub(crate) async fn failed(
+    tx: &mut Tx,
+    order_id: OrderId,
+    step: Step,
+    error: &str,
+    parked_at: Option<Timestamp>,
+) -> Result<()> {
+    tx.query(
+        "UPDATE steps SET error = $1, parked_at = COALESCE(parked_at, $2)
+         WHERE order_id = $3 AND step = $4 AND answered_at IS NULL",
+    )
+    .bind(error.to_owned())
+    .bind(parked_at.map(Timestamp::as_micros))
+    .bind(order_id)
+    .bind(step.as_str())
+    .execute()
     .await
     .map(drop)
 }
@@ -199,7 +270,7 @@ pub(crate) async fn of_order(db: &Db, id: OrderId) -> Result<Found<Kept>> {
     Ok(Found::of(rows, |row| row.order_id))
 }
 
-/// The steps that a person should look at, the oldest first, at most `limit`.
+/// The steps that an operator should look at, the oldest first, at most `limit`.
 pub(crate) async fn parked(db: &Db, limit: u32) -> Result<Found<Kept>> {
     let rows = db
         .read(concat!(
@@ -239,7 +310,7 @@ mod tests {
 
     fn asked(step: Step, due_at: Timestamp) -> Asked {
         let order_id = OrderId::now_v7();
-        Asked { order_id, step, at: NOW, due_at: Some(due_at), error: None }
+        Asked { order_id, step, attempts: 1, at: NOW, due_at: Some(due_at), error: None }
     }
 
     #[tokio::test]
@@ -258,7 +329,7 @@ mod tests {
                 asked(Step::ChargeCard, in_an_hour),
             ];
             let mut tx = db.begin().await.unwrap();
-            ask(&mut tx, &steps).await.unwrap();
+            ask(&mut tx, &steps.each_ref()).await.unwrap();
             tx.commit().await.unwrap();
             let latest = NOW + MINUTE * 2;
             let due = due(&db, NOW, latest, crate::store::FIRST, 10).await.unwrap();

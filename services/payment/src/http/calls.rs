@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::PaymentView;
 use crate::{
     books::{self, Entry},
-    payment::{Effect, Happened, Payment, State},
+    payment::{Effect, Happened, Payment, Refused, State},
     processor::{Charge, Processor},
     store as sql,
 };
@@ -113,7 +113,7 @@ pub(super) fn routes(payments: Payments) -> OpenApiRouter {
     responses(
         (status = CREATED, body = PaymentView, description = "The money is taken"),
         (status = PAYMENT_REQUIRED, body = Problem, content_type = "application/problem+json", description = "The card was declined"),
-        (status = CONFLICT, body = Problem, content_type = "application/problem+json", description = "The order was cancelled"),
+        (status = CONFLICT, body = Problem, content_type = "application/problem+json", description = "The order was cancelled, or is already charged a different amount"),
         (status = BAD_GATEWAY, body = Problem, content_type = "application/problem+json",
             description = "The card processor failed; whether it has charged isn't known"),
     ),
@@ -137,7 +137,7 @@ async fn charge(
             "The card was declined",
             payment.decline_reason.unwrap_or_default(),
         )),
-        State::Pending | State::Voided | State::Reversing | State::Refunded => {
+        State::Pending | State::Voided | State::Reversing | State::Refunded | State::Barred => {
             Err(Problem::conflict(
                 "order-cancelled",
                 "The order was cancelled",
@@ -149,7 +149,8 @@ async fn charge(
 
 /// Give back what was charged for an order
 ///
-/// If anything was; and charge nothing after this. It is tried until it succeeds, also when that takes longer than this answer.
+/// If anything was; and charge nothing after this. It is tried until it succeeds, also when that takes longer than this answer. An order
+/// that payment hasn't heard of is answered with 404; if it comes later, it isn't charged either.
 #[utoipa::path(
     post, path = "/payments/{order_id}/refund", tag = "payments",
     params(("order_id" = Uuid, Path, description = "The order")),
@@ -158,6 +159,7 @@ async fn charge(
         (status = OK, body = PaymentView, description = "Nothing is kept of the order's money"),
         (status = ACCEPTED, body = PaymentView, description = "It is being given back"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "Not an order's id"),
+        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json", description = "The order is unknown"),
     ),
 )]
 async fn refund(
@@ -192,7 +194,10 @@ impl Payments {
     /// Marks the payment as to be undone, and waits a while until it is.
     async fn refund(&self, order_id: OrderId, total: Money) -> Result<Payment, Problem> {
         let cause = telemetry::cause(&Span::current());
-        self.record(order_id, Happened::Cancelled { total, cause }).await?;
+        self.record(order_id, Happened::RefundCalled { total, cause }).await?;
+        if self.payment(order_id).await?.state == State::Barred {
+            return Err(Problem::unknown_order());
+        }
         self.to_reverse.notify_one();
         let until = Instant::now() + REFUND_WAIT;
         loop {
@@ -212,13 +217,29 @@ impl Payments {
         let cause: Cause = telemetry::cause(&Span::current());
         let entry = Entry { order_id, happened, cause, answer: false };
         let mut tx = self.db.begin().await?;
-        let duties = books::record(&mut tx, &[entry], Timestamp::now()).await.map_err(problem)?;
+        let duties = books::record(&mut tx, &[entry], Timestamp::now()).await.map_err(refused)?;
         tx.commit().await?;
         Ok(duties)
     }
 
     async fn payment(&self, order_id: OrderId) -> Result<Payment, Problem> {
         sql::find(&self.db, order_id).await?.ok_or_else(Problem::internal)
+    }
+}
+
+fn refused(error: books::Error) -> Problem {
+    match error {
+        books::Error::Store(error) => error.into(),
+        books::Error::Refused { order_id, refused } => {
+            tracing::warn!(%order_id, error = %refused, "a call contradicts the books");
+            let detail = refused.to_string();
+            match refused {
+                Refused::OtherTotal { .. } => Problem::other_total(detail),
+                Refused::Contradiction(_) => {
+                    Problem::conflict("contradiction", "It can't be", detail)
+                }
+            }
+        }
     }
 }
 

@@ -19,6 +19,10 @@ pub enum State {
     Reversing,
     /// The money was given back.
     Refunded,
+    /// A call asked for the refund of an order that was unknown, and nothing was announced of it: perhaps there is none. If it comes, it
+    /// isn't charged.
+    #[serde(skip)]
+    Barred,
 }
 
 impl State {
@@ -26,7 +30,7 @@ impl State {
     #[must_use]
     pub const fn answer(self) -> Option<Effect> {
         match self {
-            Self::Pending | Self::Reversing => None,
+            Self::Pending | Self::Reversing | Self::Barred => None,
             Self::Taken => Some(Effect::AnnounceTaken),
             Self::Declined => Some(Effect::AnnounceDeclined),
             Self::Voided => Some(Effect::AnnounceVoided),
@@ -42,6 +46,8 @@ pub enum Fact {
     Placed,
     /// The order was cancelled.
     Cancelled,
+    /// A call wants its money given back. Its caller has the answer.
+    RefundCalled,
     /// The processor took the money.
     ChargeSucceeded,
     /// The processor didn't, and never will under this key.
@@ -78,7 +84,7 @@ pub struct Transition {
     pub effect: Option<Effect>,
 }
 
-/// A fact that can't be true of a payment in this state: either our books or the processor's are wrong, and a person must look.
+/// A fact that can't be true of a payment in this state: either our books or the processor's are wrong, and an operator must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{fact:?} contradicts a payment that is {state:?}")]
 pub struct Contradiction {
@@ -97,36 +103,41 @@ pub const fn transition(state: Option<State>, fact: Fact) -> Result<Transition, 
     use Effect::{
         AnnounceDeclined, AnnounceRefunded, AnnounceTaken, AnnounceVoided, Charge, Reverse,
     };
-    use Fact::{Cancelled, ChargeDeclined, ChargeSucceeded, Placed};
-    use State::{Declined, Pending, Refunded, Reversing, Taken, Voided};
+    use Fact::{Cancelled, ChargeDeclined, ChargeSucceeded, Placed, RefundCalled};
+    use State::{Barred, Declined, Pending, Refunded, Reversing, Taken, Voided};
 
     let (state, effect) = match (state, fact) {
         (None, Placed) => (Pending, Some(Charge)),
         // A tombstone: the order that comes late finds it, and charges nothing.
-        (None, Cancelled) => (Voided, Some(AnnounceVoided)),
+        (None | Some(Barred), Cancelled) => (Voided, Some(AnnounceVoided)),
+        (None, RefundCalled) | (Some(Barred), Placed | RefundCalled) => (Barred, None),
 
         // Delivered again because the process died, or the processor didn't answer: ask again.
         (Some(Pending), Placed) => (Pending, Some(Charge)),
         (Some(Pending), ChargeSucceeded) => (Taken, Some(AnnounceTaken)),
         (Some(Pending), ChargeDeclined) => (Declined, Some(AnnounceDeclined)),
-        (Some(Pending | Taken), Cancelled) => (Reversing, Some(Reverse)),
+        (Some(Pending | Taken), Cancelled | RefundCalled) => (Reversing, Some(Reverse)),
 
         (Some(Taken), Placed | ChargeSucceeded) => (Taken, None),
         // There is nothing to undo, and the order knows it from PaymentDeclined.
-        (Some(Declined), Placed | Cancelled | ChargeDeclined) => (Declined, None),
+        (Some(Declined), Placed | Cancelled | RefundCalled | ChargeDeclined) => (Declined, None),
 
         // The answer to a charge that was under way when the cancellation came: the reversal deals with it.
-        (Some(Reversing), Placed | Cancelled | ChargeSucceeded | ChargeDeclined) => {
+        (Some(Reversing), Placed | Cancelled | RefundCalled | ChargeSucceeded | ChargeDeclined) => {
             (Reversing, None)
         }
         (Some(Reversing), Fact::Refunded) => (Refunded, Some(AnnounceRefunded)),
         (Some(Reversing), Fact::Voided) => (Voided, Some(AnnounceVoided)),
 
         // A charge that arrives at the processor after the reversal is declined; one that was given back did succeed.
-        (Some(Voided), Placed | Cancelled | ChargeDeclined | Fact::Voided) => (Voided, None),
-        (Some(Refunded), Placed | Cancelled | ChargeSucceeded | Fact::Refunded) => (Refunded, None),
+        (Some(Voided), Placed | Cancelled | RefundCalled | ChargeDeclined | Fact::Voided) => {
+            (Voided, None)
+        }
+        (Some(Refunded), Placed | Cancelled | RefundCalled | ChargeSucceeded | Fact::Refunded) => {
+            (Refunded, None)
+        }
 
-        (None, ChargeSucceeded | ChargeDeclined | Fact::Refunded | Fact::Voided)
+        (None | Some(Barred), ChargeSucceeded | ChargeDeclined | Fact::Refunded | Fact::Voided)
         | (Some(Pending), Fact::Refunded | Fact::Voided)
         | (Some(Taken), ChargeDeclined | Fact::Refunded | Fact::Voided)
         | (Some(Declined), ChargeSucceeded | Fact::Refunded | Fact::Voided)

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{Effect::*, State::*, *};
 
-const STATES: [Option<State>; 7] = [
+const STATES: [Option<State>; 8] = [
     None,
     Some(Pending),
     Some(Taken),
@@ -12,34 +12,41 @@ const STATES: [Option<State>; 7] = [
     Some(Voided),
     Some(Reversing),
     Some(Refunded),
+    Some(Barred),
 ];
 
 /// What each fact makes of each state: the state after it and the effect, or none for a contradiction.
-type Row = (Fact, [Option<(State, Option<Effect>)>; 7]);
+type Row = (Fact, [Option<(State, Option<Effect>)>; 8]);
 
 #[rustfmt::skip]
-const TABLE: [Row; 6] = [
-    // unknown, pending, taken, declined, voided, reversing, refunded
+const TABLE: [Row; 7] = [
+    // unknown, pending, taken, declined, voided, reversing, refunded, barred
     (Fact::Placed, [
         Some((Pending, Some(Charge))), Some((Pending, Some(Charge))), Some((Taken, None)), Some((Declined, None)),
-        Some((Voided, None)), Some((Reversing, None)), Some((Refunded, None)),
+        Some((Voided, None)), Some((Reversing, None)), Some((Refunded, None)), Some((Barred, None)),
     ]),
     (Fact::Cancelled, [
         Some((Voided, Some(AnnounceVoided))), Some((Reversing, Some(Reverse))), Some((Reversing, Some(Reverse))),
         Some((Declined, None)), Some((Voided, None)), Some((Reversing, None)), Some((Refunded, None)),
+        Some((Voided, Some(AnnounceVoided))),
+    ]),
+    (Fact::RefundCalled, [
+        Some((Barred, None)), Some((Reversing, Some(Reverse))), Some((Reversing, Some(Reverse))), Some((Declined, None)),
+        Some((Voided, None)), Some((Reversing, None)), Some((Refunded, None)), Some((Barred, None)),
     ]),
     (Fact::ChargeSucceeded, [
         None, Some((Taken, Some(AnnounceTaken))), Some((Taken, None)), None, None, Some((Reversing, None)), Some((Refunded, None)),
+        None,
     ]),
     (Fact::ChargeDeclined, [
         None, Some((Declined, Some(AnnounceDeclined))), None, Some((Declined, None)), Some((Voided, None)),
-        Some((Reversing, None)), None,
+        Some((Reversing, None)), None, None,
     ]),
     (Fact::Refunded, [
-        None, None, None, None, None, Some((Refunded, Some(AnnounceRefunded))), Some((Refunded, None)),
+        None, None, None, None, None, Some((Refunded, Some(AnnounceRefunded))), Some((Refunded, None)), None,
     ]),
     (Fact::Voided, [
-        None, None, None, None, Some((Voided, None)), Some((Voided, Some(AnnounceVoided))), None,
+        None, None, None, None, Some((Voided, None)), Some((Voided, Some(AnnounceVoided))), None, None,
     ]),
 ];
 
@@ -74,6 +81,7 @@ enum Step {
     /// `OrderPlaced` is delivered, by a message of its own or again.
     DeliverPlaced,
     DeliverCancelled,
+    CallForRefund,
     /// The processor gets a charge that is on its way; it takes the money or declines, as the world says.
     ProcessorCharges,
     /// An answer of the processor's arrives.
@@ -103,6 +111,8 @@ struct World {
     announced: Vec<Effect>,
     placed: bool,
     cancelled: bool,
+    /// Whether a message has cancelled it: then somebody waits for what payment announces.
+    cancelled_by_a_message: bool,
 }
 
 impl World {
@@ -116,6 +126,7 @@ impl World {
             announced: Vec::new(),
             placed: false,
             cancelled: false,
+            cancelled_by_a_message: false,
         }
     }
 
@@ -129,7 +140,10 @@ impl World {
         let (payment, effect) =
             Payment::after(self.payment.take(), order_id, happened, now).unwrap();
         // What the schema demands.
-        assert!(payment.state == Voided || payment.charge_key.is_some(), "{payment:?}");
+        assert!(
+            matches!(payment.state, Voided | Barred) || payment.charge_key.is_some(),
+            "{payment:?}"
+        );
         assert_eq!(payment.state == Reversing, payment.due_at.is_some(), "{payment:?}");
         self.payment = Some(payment);
         match effect {
@@ -147,8 +161,13 @@ impl World {
                 self.tell(&Happened::Placed { key: Uuid::from_u128(2), total });
             }
             Step::DeliverCancelled => {
+                (self.cancelled, self.cancelled_by_a_message) = (true, true);
+                let cause = Cause { message: Some(Uuid::from_u128(3)), traceparent: None };
+                self.tell(&Happened::Cancelled { total, cause });
+            }
+            Step::CallForRefund => {
                 self.cancelled = true;
-                self.tell(&Happened::Cancelled { total, cause: Cause::default() });
+                self.tell(&Happened::RefundCalled { total, cause: Cause::default() });
             }
             Step::ProcessorCharges if self.charges_on_their_way > 0 => {
                 self.charges_on_their_way -= 1;
@@ -212,8 +231,8 @@ impl World {
             (false, false) => return,
             (true, false) if self.card_is_good => vec![Taken],
             (true, false) => vec![Declined],
-            (_, true) if self.card_is_good => vec![Voided, Refunded],
-            (_, true) => vec![Voided, Declined],
+            (_, true) if self.card_is_good => vec![Voided, Refunded, Barred],
+            (_, true) => vec![Voided, Declined, Barred],
         };
         let state = self.state().unwrap();
         assert!(end.contains(&state), "{state:?}");
@@ -221,6 +240,11 @@ impl World {
         for announcement in &self.announced {
             let times = self.announced.iter().filter(|other| *other == announcement).count();
             assert_eq!(times, 1, "{:?}", self.announced);
+        }
+        // A call about an order that is unknown announces nothing, unless a message cancels it too.
+        if state == Barred {
+            assert!(!self.cancelled_by_a_message, "it is waited for");
+            return assert_eq!(self.announced, []);
         }
         let last = match state {
             Taken => AnnounceTaken,
@@ -236,6 +260,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         Just(Step::DeliverPlaced),
         Just(Step::DeliverCancelled),
+        Just(Step::CallForRefund),
         Just(Step::ProcessorCharges),
         Just(Step::AnswerArrives),
         Just(Step::AnswerIsLost),

@@ -65,9 +65,12 @@ async fn a_payment_comes_back_as_it_was_written() {
             },
             ..payment(State::Reversing)
         };
-        let tombstone = Payment { charge_key: None, ..payment(State::Voided) };
+        // Of the two tombstones, a message has left one, and a call the other.
+        let cause = Cause { message: Some(Uuid::now_v7()), traceparent: None };
+        let tombstone = Payment { charge_key: None, cause, ..payment(State::Voided) };
+        let barred = Payment { charge_key: None, ..payment(State::Barred) };
         let others = [State::Pending, State::Taken, State::Declined, State::Refunded];
-        let mut payments = vec![full, tombstone];
+        let mut payments = vec![full, tombstone, barred];
         payments.extend(others.map(payment));
         create(db, &payments).await;
         for payment in &payments {

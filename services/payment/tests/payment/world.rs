@@ -302,6 +302,26 @@ impl Running {
         (response.status(), response.json().await.unwrap_or(json!(null)))
     }
 
+    /// Charges for an order by a call.
+    pub(crate) async fn charge(&self, order_id: OrderId, amount: i64) -> (StatusCode, Value) {
+        let body = json!({"order_id": order_id, "total": money(amount), "card_token": "tok_visa"});
+        self.post(&["payments"], body).await
+    }
+
+    /// Asks for the refund of an order by a call.
+    pub(crate) async fn refund(&self, order_id: OrderId) -> (StatusCode, Value) {
+        let id = order_id.to_string();
+        self.post(&["payments", &id, "refund"], json!({"total": money(4200)})).await
+    }
+
+    async fn post(&self, path: &[&str], body: Value) -> (StatusCode, Value) {
+        let call = self.api.call(Method::POST, "", path, |call| {
+            call.header("Idempotency-Key", Uuid::now_v7().to_string()).json(&body)
+        });
+        let response = call.await.unwrap();
+        (response.status(), response.json().await.unwrap_or(json!(null)))
+    }
+
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let response = self.api.call(Method::GET, "", &["metrics"], |call| call).await.unwrap();
         let text = response.text().await.unwrap();

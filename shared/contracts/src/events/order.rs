@@ -99,6 +99,8 @@ pub enum Cancellation {
     Deadline,
     /// One of those who were asked didn't answer in time, or failed.
     NoAnswer,
+    /// Another amount than its total was charged.
+    WrongAmount,
 }
 
 impl Cancellation {
@@ -111,6 +113,7 @@ impl Cancellation {
             Self::Customer => "customer",
             Self::Deadline => "deadline",
             Self::NoAnswer => "no_answer",
+            Self::WrongAmount => "wrong_amount",
         }
     }
 }

@@ -8,6 +8,11 @@ use serde::Serialize;
 use store::Chain;
 use utoipa::ToSchema;
 
+/// The kind of [`Problem::unknown_order`].
+pub const UNKNOWN_ORDER: &str = "https://shop.example.com/problems/unknown-order";
+/// The kind of [`Problem::other_total`].
+pub const OTHER_TOTAL: &str = "https://shop.example.com/problems/other-total";
+
 /// A problem document, `application/problem+json`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -79,6 +84,21 @@ impl Problem {
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// 404: the service has done nothing for the order. Callers tell it from other reasons for a 404 by its kind.
+    #[must_use]
+    pub fn unknown_order() -> Self {
+        let detail = "this service has done nothing for such an order";
+        let problem = Self::new(StatusCode::NOT_FOUND, "", "The order is unknown", detail);
+        Self { kind: UNKNOWN_ORDER.to_owned(), ..problem }
+    }
+
+    /// 409: the order is charged once, and already a different amount. Callers tell it from other conflicts by its kind.
+    #[must_use]
+    pub fn other_total(detail: impl Into<String>) -> Self {
+        let title = "The order is already charged a different amount";
+        Self { kind: OTHER_TOTAL.to_owned(), ..Self::conflict("", title, detail) }
     }
 
     /// 405.
