@@ -1,12 +1,10 @@
 //! Checkouts by calls whose process ends in the middle of them: they are undone, or completed, by calls that are repeated.
 
-use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
 use crate::{
     on_both,
-    sync::{by_calls_with, order_of},
+    sync::{begin, by_calls_with, order_of},
     system::{Plan, Setup, System, checkout, eventually, new_key},
 };
 
@@ -28,33 +26,16 @@ fn persistent(setup: Setup) -> Plan {
 /// Kills the order service in the middle of a checkout, when the card is being charged, and lets the order's time be up.
 async fn cut(system: &mut System, key: &str) {
     system.fault("processor", json!({"latency_ms": 6000})).await;
-    let asking = ask(system, key);
-    let payments = system.database("payment").await;
-    eventually("the charge is under way", || async {
-        let (count,) = payments.read("SELECT count(*) FROM payments").one::<(i64,)>().await.ok()?;
-        (count == 1).then_some(())
-    })
-    .await;
-    payments.close().await;
+    let waiting = begin(system, key);
+    system.charge_is_under_way().await;
     system.kill("order").await;
-    assert!(asking.await.unwrap().is_err(), "the customer hears nothing");
+    assert!(waiting.await.unwrap().is_err(), "the customer hears nothing");
     system.heal().await;
     let orders = system.database("order").await;
     let mut tx = orders.begin().await.unwrap();
     tx.query("UPDATE orders SET deadline_at = 0").execute().await.unwrap();
     tx.commit().await.unwrap();
     orders.close().await;
-}
-
-/// Sends a checkout by calls, and leaves its customer waiting.
-fn ask(system: &System, key: &str) -> JoinHandle<reqwest::Result<(StatusCode, Value)>> {
-    let url = format!("{}/checkout?style=sync", system.url("order"));
-    let request =
-        system.http().post(&url).header("idempotency-key", key).json(&checkout("mug-blue", 1));
-    tokio::spawn(async move {
-        let answer = request.send().await?;
-        Ok((answer.status(), answer.json().await?))
-    })
 }
 
 async fn a_checkout_that_is_cut_in_the_middle_is_undone(setup: Setup) {
@@ -111,7 +92,7 @@ async fn goods_of_a_checkout_that_is_cut_at_its_end_leave(setup: Setup) {
     let before = system.stock("mug-blue").await;
     system.fault("mail", json!({"latency_ms": 6000})).await;
     let key = new_key();
-    let asking = ask(&system, &key);
+    let waiting = begin(&system, &key);
     eventually("the card is charged", || async {
         (system.ledger_summary().await["charges"] == 1).then_some(())
     })
@@ -127,7 +108,7 @@ async fn goods_of_a_checkout_that_is_cut_at_its_end_leave(setup: Setup) {
     .await;
     system.kill("order").await;
     system.kill("inventory").await;
-    assert!(asking.await.unwrap().is_err(), "the customer hears nothing");
+    assert!(waiting.await.unwrap().is_err(), "the customer hears nothing");
     // The two minutes are over after which it should have been done.
     let mut tx = db.begin().await.unwrap();
     tx.query("UPDATE steps SET due_at = 0 WHERE step = 'ship_stock'").execute().await.unwrap();

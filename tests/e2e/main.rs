@@ -26,6 +26,7 @@ mod saga;
 mod shuffled;
 mod slow_mail;
 mod stopping;
+mod strangers;
 mod sync;
 mod system;
 mod traces;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use testkit::shop::Placed;
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     on_both,
@@ -31,6 +31,20 @@ pub(crate) async fn by_calls_with(system: &System, body: &Value, key: &str) -> (
     let request = system.http().post(format!("{}/checkout?style=sync", system.url("order")));
     let answer = request.header("idempotency-key", key).json(body).send().await.unwrap();
     (answer.status(), answer.json().await.unwrap())
+}
+
+/// Sends a checkout by calls, whose customer waits for the answer.
+pub(crate) fn begin(
+    system: &System,
+    key: &str,
+) -> JoinHandle<reqwest::Result<(StatusCode, Value)>> {
+    let url = format!("{}/checkout?style=sync", system.url("order"));
+    let request =
+        system.http().post(&url).header("idempotency-key", key).json(&checkout("mug-blue", 1));
+    tokio::spawn(async move {
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.json().await?))
+    })
 }
 
 /// The order that a problem document names.
@@ -135,24 +149,11 @@ async fn what_cant_be_undone_needs_attention_until_somebody_retries(setup: Setup
     let before = system.stocks().await;
     // The goods are put aside, the charge is made, and then payment and inventory are gone.
     system.fault("processor", json!({"latency_ms": 8000})).await;
-    let asking = {
-        let (http, url) = (system.http().clone(), system.url("order").to_owned());
-        tokio::spawn(async move {
-            let request =
-                http.post(format!("{url}/checkout?style=sync")).json(&checkout("mug-blue", 1));
-            request.send().await.unwrap().json::<Value>().await.unwrap()
-        })
-    };
-    let payments = system.database("payment").await;
-    eventually("the charge is under way", || async {
-        let (count,) = payments.read("SELECT count(*) FROM payments").one::<(i64,)>().await.ok()?;
-        (count == 1).then_some(())
-    })
-    .await;
-    payments.close().await;
+    let waiting = begin(&system, &new_key());
+    system.charge_is_under_way().await;
     system.kill("inventory").await;
     system.kill("payment").await;
-    let problem = asking.await.unwrap();
+    let (_, problem) = waiting.await.unwrap().unwrap();
     assert_eq!(problem["needs_attention"].as_array().unwrap().len(), 2, "{problem}");
     let id = order_of(&problem);
     let parked = system.saga(&["list", "--parked"]).await;
@@ -207,21 +208,14 @@ async fn goods_that_have_not_left_are_not_forgotten(setup: Setup) {
     for way in ["retry", "resolve"] {
         system.fault("mail", json!({"latency_ms": 4000})).await;
         let charges = system.ledger_summary().await["charges"].as_u64().unwrap();
-        let asking = {
-            let (http, url) = (system.http().clone(), system.url("order").to_owned());
-            tokio::spawn(async move {
-                let request = http.post(format!("{url}/checkout?style=sync"));
-                let answer = request.json(&checkout("mug-blue", 1)).send().await.unwrap();
-                (answer.status(), answer.json::<Value>().await.unwrap())
-            })
-        };
+        let waiting = begin(&system, &new_key());
         eventually("the card is charged", || async {
             (system.ledger_summary().await["charges"].as_u64()? > charges).then_some(())
         })
         .await;
         // Of all that the order needs, only the goods' leaving is left to do, and then inventory is away.
         system.kill("inventory").await;
-        let (status, answer) = asking.await.unwrap();
+        let (status, answer) = waiting.await.unwrap().unwrap();
         assert_eq!(status, 201, "{answer}");
         let id = answer["id"].as_str().unwrap().to_owned();
         let order = eventually("somebody is told", || async {

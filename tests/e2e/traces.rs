@@ -136,13 +136,7 @@ async fn a_refund_is_in_the_orders_trace(setup: Setup) {
     // The processor has the charge for a while before it decides, and so the reversal too: it comes after the charge.
     system.fault("processor", json!({"latency_ms": 6000})).await;
     let order = system.place(&customer.checkout()).await.id;
-    let payments = system.database("payment").await;
-    eventually("the charge is under way", || async {
-        let (count,) = payments.read("SELECT count(*) FROM payments").one::<(i64,)>().await.ok()?;
-        (count == 1).then_some(())
-    })
-    .await;
-    payments.close().await;
+    system.charge_is_under_way().await;
     eventually("the goods are reserved", || async {
         (system.order(&order).await["stock"] == "reserved").then_some(())
     })

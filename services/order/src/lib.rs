@@ -8,6 +8,8 @@ mod calls;
 mod checkout;
 mod config;
 mod deadline;
+#[cfg(test)]
+mod fixtures;
 mod handlers;
 mod http;
 pub mod machine;

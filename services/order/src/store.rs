@@ -252,11 +252,11 @@ pub(crate) async fn timeline(
 
 #[cfg(test)]
 mod tests {
-    use contracts::{Cancellation, Coordination, Customer};
+    use contracts::{Cancellation, Coordination};
 
     use super::{steps::Asked, *};
     use crate::{
-        POSTGRES, SQLITE,
+        fixtures,
         machine::{Payment, State, Status, Step, Stock},
     };
 
@@ -264,32 +264,18 @@ mod tests {
 
     /// An order as it was kept when an operator resolved a whole order.
     fn resolved(coordination: Coordination, payment: Payment) -> Order {
-        let now = Timestamp::now();
         let status = Status::Cancelled(Cancellation::NoAnswer);
         Order {
-            id: OrderId::now_v7(),
-            state: State { coordination, status, payment, stock: Stock::Reserved },
-            customer: Customer { email: "ada@example.com".to_owned(), name: None },
-            lines: Vec::new(),
-            total: Money { amount: 1, currency: "EUR".to_owned() },
-            coupon: None,
-            card_token: None,
-            placed_at: now,
-            deadline_at: now,
-            settled_at: Some(now),
+            settled_at: Some(Timestamp::now()),
             resolution: Some("by hand".to_owned()),
-            traceparent: None,
+            ..fixtures::order(State { coordination, status, payment, stock: Stock::Reserved })
         }
     }
 
     #[tokio::test]
     async fn a_saga_of_which_a_whole_order_was_resolved_goes_on_with_its_goods() {
         assert_eq!(MIGRATION, include_str!("../migrations/sqlite/0102_resolved_steps.sql"));
-        let mut databases = vec![testkit::sqlite_database()];
-        databases.extend(testkit::postgres_database().await);
-        for database in databases {
-            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
-            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+        for (database, db) in fixtures::databases().await {
             // Of the third one, the release was resolved.
             let orders = [
                 resolved(Coordination::Orchestration, Payment::Taken),
@@ -329,18 +315,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_order_is_the_one_that_was_placed_first() {
-        let mut databases = vec![testkit::sqlite_database()];
-        databases.extend(testkit::postgres_database().await);
-        for database in databases {
-            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
-            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+        for (database, db) in fixtures::databases().await {
             let hours =
                 |hours: u64| Timestamp::now() + std::time::Duration::from_secs(hours * 3_600);
             let placed = |placed_at, deadline_at| Order {
-                state: State::placed(Coordination::Sync),
                 placed_at,
                 deadline_at,
-                ..resolved(Coordination::Sync, Payment::Unknown)
+                ..fixtures::order(State::placed(Coordination::Sync))
             };
             let (first, second) = (placed(hours(1), hours(4)), placed(hours(2), hours(3)));
             let mut tx = db.begin().await.unwrap();

@@ -372,6 +372,6 @@ fn name(step: Step) -> StepName {
         Step::ChargeCard => StepName::Charge,
         Step::RefundPayment => StepName::Refund,
         Step::ReleaseStock => StepName::Release,
-        Step::ShipStock => panic!("nobody is asked to by a message"),
+        Step::ShipStock => panic!("no message asks for it"),
     }
 }

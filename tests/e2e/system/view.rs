@@ -14,6 +14,18 @@ impl System {
         mails["mails"].as_array().unwrap_or_else(|| panic!("{mails}")).clone()
     }
 
+    /// Waits until payment is about to charge the card of its first order.
+    pub(crate) async fn charge_is_under_way(&self) {
+        let payments = self.database("payment").await;
+        eventually("the charge is under way", || async {
+            let sql = "SELECT count(*) FROM payments";
+            let (count,) = payments.read(sql).one::<(i64,)>().await.ok()?;
+            (count == 1).then_some(())
+        })
+        .await;
+        payments.close().await;
+    }
+
     /// How many mails there are.
     pub(crate) async fn mails_summary(&self) -> Value {
         self.sandbox("/mails/summary").await

@@ -1,11 +1,11 @@
 //! What becomes of the steps when several facts come in one transaction, on both engines.
 
 use ::store::Db;
-use contracts::{Cancellation, Customer, Money};
+use contracts::Cancellation;
 
 use super::*;
 use crate::{
-    POSTGRES, SQLITE,
+    fixtures,
     machine::{Payment, Stock},
     store::steps::Kept,
 };
@@ -21,40 +21,22 @@ fn watchers() -> Watchers {
     Watchers { waiters: Waiters::default(), metrics, pace }
 }
 
-/// An order whose goods are put aside, cancelled by its customer; neither refunded nor released.
+/// An order whose goods are reserved, cancelled by its customer; neither refunded nor released.
 fn cancelled(coordination: Coordination) -> Order {
     let status = Status::Cancelled(Cancellation::Customer);
-    let now = Timestamp::now();
-    Order {
-        id: OrderId::now_v7(),
-        state: State { coordination, status, payment: Payment::Unknown, stock: Stock::Reserved },
-        customer: Customer { email: "ada@example.com".to_owned(), name: None },
-        lines: Vec::new(),
-        total: Money { amount: 1, currency: "EUR".to_owned() },
-        coupon: None,
-        card_token: None,
-        placed_at: now,
-        deadline_at: now,
-        settled_at: None,
-        resolution: None,
-        traceparent: None,
-    }
+    let (payment, stock) = (Payment::Unknown, Stock::Reserved);
+    fixtures::order(State { coordination, status, payment, stock })
 }
 
 /// A database of each engine that is at hand, with an order in it.
 async fn databases(order: &Order) -> Vec<(testkit::TestDatabase, Db)> {
-    let mut databases = vec![testkit::sqlite_database()];
-    databases.extend(testkit::postgres_database().await);
-    let mut with_order = Vec::new();
-    for database in databases {
-        let db = Db::open(&database.url, ::store::Options::default()).await.unwrap();
-        db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+    let databases = fixtures::databases().await;
+    for (_, db) in &databases {
         let mut tx = db.begin().await.unwrap();
         store::insert_orders(&mut tx, &[order]).await.unwrap();
         tx.commit().await.unwrap();
-        with_order.push((database, db));
     }
-    with_order
+    databases
 }
 
 /// Takes these facts about the order in one transaction.

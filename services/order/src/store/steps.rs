@@ -303,7 +303,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{POSTGRES, SQLITE};
+    use crate::fixtures;
 
     const NOW: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -315,11 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_clock_that_was_set_back_has_put_off_is_due_if_it_undoes_something() {
-        let mut databases = vec![testkit::sqlite_database()];
-        databases.extend(testkit::postgres_database().await);
-        for database in databases {
-            let db = Db::open(&database.url, store::Options::default()).await.unwrap();
-            db.migrate(&POSTGRES, &SQLITE).await.unwrap();
+        for (database, db) in fixtures::databases().await {
             let in_an_hour = NOW + MINUTE * 60;
             let steps = [
                 asked(Step::RefundPayment, NOW),
