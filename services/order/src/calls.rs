@@ -9,7 +9,7 @@ use contracts::{Cancellation, Money, OrderId};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use runtime::{
     client::{Answer, Client},
-    http::problem::{OTHER_TOTAL, UNKNOWN_ORDER},
+    http::problem::{self, OTHER_TOTAL, UNKNOWN_ORDER},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -123,7 +123,7 @@ impl Callees {
             StatusCode::CREATED => Ok(Stock::Reserved),
             StatusCode::CONFLICT => Err(Failed::Refused {
                 reason: Cancellation::StockRejected,
-                detail: detail(&problem(answer).await),
+                detail: detail(&document(answer).await),
             }),
             _ => Err(failed("inventory", answer).await),
         }
@@ -154,11 +154,11 @@ impl Callees {
             },
             StatusCode::PAYMENT_REQUIRED => Err(Failed::Refused {
                 reason: Cancellation::PaymentDeclined,
-                detail: detail(&problem(answer).await),
+                detail: detail(&document(answer).await),
             }),
             status => {
-                let problem = problem(answer).await;
-                if problem["type"] == OTHER_TOTAL {
+                let problem = document(answer).await;
+                if problem["type"] == problem::uri(OTHER_TOTAL) {
                     Err(Failed::WrongAmount { charged: None, detail: detail(&problem) })
                 } else {
                     Err(failed_with("payment", status, &problem))
@@ -212,7 +212,7 @@ impl Callees {
         }
     }
 
-    /// Has the goods put back. Of an order that inventory doesn't know, nothing was put aside, and after this call never will be.
+    /// Has the goods put back. Of an order that inventory doesn't know, nothing was reserved, and after this call never will be.
     ///
     /// # Errors
     /// When inventory fails.
@@ -277,7 +277,7 @@ fn keyed(request: RequestBuilder, order: OrderId, step: &str) -> RequestBuilder 
 }
 
 async fn failed(callee: &'static str, answer: Answer) -> Failed {
-    failed_with(callee, answer.status(), &problem(answer).await)
+    failed_with(callee, answer.status(), &document(answer).await)
 }
 
 fn failed_with(callee: &'static str, status: StatusCode, problem: &Value) -> Failed {
@@ -290,15 +290,15 @@ fn failed_with(callee: &'static str, status: StatusCode, problem: &Value) -> Fai
 /// # Errors
 /// When it says something else.
 async fn unknown(callee: &'static str, answer: Answer) -> Result<(), Failed> {
-    let (status, problem) = (answer.status(), problem(answer).await);
-    match problem["type"].as_str() {
-        Some(kind) if kind == UNKNOWN_ORDER => Ok(()),
-        _ => Err(failed_with(callee, status, &problem)),
+    let (status, problem) = (answer.status(), document(answer).await);
+    if problem["type"] == problem::uri(UNKNOWN_ORDER) {
+        return Ok(());
     }
+    Err(failed_with(callee, status, &problem))
 }
 
 /// The problem document of an answer, if it is one.
-async fn problem(answer: Answer) -> Value {
+async fn document(answer: Answer) -> Value {
     answer.json().await.unwrap_or_default()
 }
 

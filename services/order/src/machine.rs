@@ -205,13 +205,22 @@ impl State {
     }
 
     /// Whether the order service may have inferred that nothing was charged, since it never asked for a charge. A charge that payment
-    /// announces all the same was asked for by somebody else, and is undone.
+    /// announces all the same came from another caller, and is undone.
     const fn voided_may_be_inferred(self) -> bool {
         match self.coordination {
             Coordination::Choreography => false,
             Coordination::Orchestration | Coordination::Sync => {
                 matches!((self.status, self.payment), (Status::Cancelled(_), Payment::Voided))
             }
+        }
+    }
+
+    /// Whether anything is known of the payment, or of the goods, that the fact is about.
+    pub(crate) const fn knows_of(self, fact: Fact) -> bool {
+        match fact {
+            Fact::Payment(_) => !matches!(self.payment, Payment::Unknown),
+            Fact::Stock(_) => !matches!(self.stock, Stock::Unknown),
+            _ => false,
         }
     }
 
@@ -363,7 +372,7 @@ impl Stock {
         use Stock::{Rejected, Released, Reserved, Resolved, Unknown};
         match (self, news) {
             (known, Unknown | Resolved) => Some(known),
-            // What inventory says counts for more than an operator's word: goods that were put aside after all are released.
+            // What inventory says counts for more than an operator's word: goods that were reserved after all are released.
             (Unknown | Resolved, news) => Some(news),
             (Reserved, Reserved) => Some(Reserved),
             // `StockReserved` may arrive after `StockReleased`: it is older news.

@@ -81,6 +81,14 @@ impl Outcome {
         self.facts.iter().any(|(fact, _)| what(*fact))
     }
 
+    /// The wrong amount that was charged, and the right one.
+    fn charged(&self) -> Option<String> {
+        match &self.failure {
+            Some(Failed::WrongAmount { charged, .. }) => charged.clone(),
+            _ => None,
+        }
+    }
+
     const fn is_wrong_amount(&self) -> bool {
         matches!(self.failure, Some(Failed::WrongAmount { .. }))
     }
@@ -209,22 +217,12 @@ impl Conducted {
         let placed = moving.order(order.id).is_some_and(|o| o.state.status == Status::Placed);
         for (fact, teller) in &outcome.facts {
             let known = moving.order(order.id).map(|order| order.state);
-            let is_known = match fact {
-                Fact::Payment(_) => known.is_some_and(|state| state.payment != Payment::Unknown),
-                Fact::Stock(_) => known.is_some_and(|state| state.stock != Stock::Unknown),
-                _ => false,
-            };
             // What is inferred counts for less than what was announced meanwhile.
-            if teller.is_none() && is_known {
+            if teller.is_none() && known.is_some_and(|state| state.knows_of(*fact)) {
                 continue;
             }
             if let Some(service) = *teller {
-                let detail = match (fact, &outcome.failure) {
-                    (Fact::WrongAmount, Some(Failed::WrongAmount { charged, .. })) => {
-                        charged.clone()
-                    }
-                    _ => None,
-                };
+                let detail = outcome.charged().filter(|_| *fact == Fact::WrongAmount);
                 let (at, fact) = (Timestamp::now(), fact.as_str());
                 moving.note(Entry { order_id: order.id, fact, service, at, detail });
             }
@@ -241,7 +239,7 @@ impl Conducted {
                 None if outcome.refunding && step == Step::RefundPayment => {
                     moving.expect(order.id, step, due_at);
                 }
-                // What was charged wrongly, or by somebody else, is not left to an operator.
+                // A wrong charge, and one that this checkout did not ask for, is not left to an operator.
                 _ => moving.call(order.id, step),
             }
         }

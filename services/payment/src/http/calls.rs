@@ -195,15 +195,14 @@ impl Payments {
     async fn refund(&self, order_id: OrderId, total: Money) -> Result<Payment, Problem> {
         let cause = telemetry::cause(&Span::current());
         self.record(order_id, Happened::RefundCalled { total, cause }).await?;
-        if self.payment(order_id).await?.state == State::Barred {
-            return Err(Problem::unknown_order());
-        }
         self.to_reverse.notify_one();
         let until = Instant::now() + REFUND_WAIT;
         loop {
             let payment = self.payment(order_id).await?;
-            if payment.state != State::Reversing || Instant::now() >= until {
-                return Ok(payment);
+            match payment.state {
+                State::Barred => return Err(Problem::unknown_order()),
+                State::Reversing if Instant::now() < until => {}
+                _ => return Ok(payment),
             }
             tokio::time::sleep(LOOK).await;
         }

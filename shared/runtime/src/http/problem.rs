@@ -9,9 +9,15 @@ use store::Chain;
 use utoipa::ToSchema;
 
 /// The kind of [`Problem::unknown_order`].
-pub const UNKNOWN_ORDER: &str = "https://shop.example.com/problems/unknown-order";
+pub const UNKNOWN_ORDER: &str = "unknown-order";
 /// The kind of [`Problem::other_total`].
-pub const OTHER_TOTAL: &str = "https://shop.example.com/problems/other-total";
+pub const OTHER_TOTAL: &str = "other-total";
+
+/// The URI of a kind of problem, by the slug that ends it.
+#[must_use]
+pub fn uri(slug: &str) -> String {
+    format!("https://shop.example.com/problems/{slug}")
+}
 
 /// A problem document, `application/problem+json`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -57,7 +63,7 @@ impl Problem {
         detail: impl Into<String>,
     ) -> Self {
         Self {
-            kind: format!("https://shop.example.com/problems/{slug}"),
+            kind: uri(slug),
             title,
             status: status.as_u16(),
             detail: detail.into(),
@@ -90,15 +96,14 @@ impl Problem {
     #[must_use]
     pub fn unknown_order() -> Self {
         let detail = "this service has done nothing for such an order";
-        let problem = Self::new(StatusCode::NOT_FOUND, "", "The order is unknown", detail);
-        Self { kind: UNKNOWN_ORDER.to_owned(), ..problem }
+        Self::new(StatusCode::NOT_FOUND, UNKNOWN_ORDER, "The order is unknown", detail)
     }
 
     /// 409: the order is charged once, and already a different amount. Callers tell it from other conflicts by its kind.
     #[must_use]
     pub fn other_total(detail: impl Into<String>) -> Self {
         let title = "The order is already charged a different amount";
-        Self { kind: OTHER_TOTAL.to_owned(), ..Self::conflict("", title, detail) }
+        Self::conflict(OTHER_TOTAL, title, detail)
     }
 
     /// 405.
