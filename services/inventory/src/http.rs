@@ -165,8 +165,8 @@ async fn reserve(
 
 /// Put the goods of an order back
 ///
-/// If they were put aside; and never put them aside after this. An order that inventory hasn't heard of is answered with 404; if it comes
-/// later, nothing is put aside for it either.
+/// If they were reserved; and never reserve them after this. An order that inventory hasn't heard of is answered with 404; if it comes
+/// later, nothing is reserved for it either.
 #[utoipa::path(
     post, path = "/reservations/{order_id}/release",
     params(("order_id" = uuid::Uuid, Path, description = "The order's id")),

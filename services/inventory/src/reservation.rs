@@ -27,7 +27,7 @@ pub enum State {
     /// The goods have left.
     Shipped,
     /// A call asked for the release of an order that was unknown, and nothing was announced of it: perhaps there is none. If it comes,
-    /// nothing is put aside for it.
+    /// nothing is reserved for it.
     Barred,
 }
 

@@ -112,7 +112,7 @@ async fn calls_about_an_unknown_order_are_not_found_and_announce_nothing() {
             assert_eq!(status, 404, "{problem}");
             assert!(problem["type"].as_str().unwrap().ends_with("/unknown-order"), "{problem}");
         }
-        // Nothing is put aside for an order that comes later, and its cancellation is answered.
+        // Nothing is reserved for an order that comes later, and its cancellation is answered.
         shop.publish(Uuid::now_v7(), &early).await;
         shop.publish(Uuid::now_v7(), &cancelled(&early)).await;
         let told = shop.told(1).await.remove(0);
@@ -125,7 +125,7 @@ async fn calls_about_an_unknown_order_are_not_found_and_announce_nothing() {
         assert_eq!((status, &released["state"]), (200, &json!("released")));
         assert_eq!(shop.told(1).await[0].subject, known.order_id.to_string());
         let (status, _) = shop.post(known.order_id, "ship").await;
-        assert_eq!(status, 409, "it is known, and its goods are not put aside");
+        assert_eq!(status, 409, "it is known, and its goods are not reserved");
         let mug = shop.get_json(&["products", "mug-blue"]).await;
         assert_eq!(mug["reserved"], json!(0));
         shop.stop().await;

@@ -167,7 +167,7 @@ fn a_resolved_step_is_all_that_is_resolved() {
         let order = cancelled(coordination);
         assert_eq!(order.status, Status::Cancelled(Cancellation::WrongAmount));
         let refunded = order.take(Fact::Resolved(Step::RefundPayment)).unwrap();
-        assert!(!refunded.state.is_settled(), "the goods are still put aside: {refunded:?}");
+        assert!(!refunded.state.is_settled(), "the goods are still reserved: {refunded:?}");
         let again = refunded.state.take(Fact::Resolved(Step::RefundPayment));
         assert_eq!(again, Err(Refused::NothingToResolve));
         let released = refunded.state.take(Fact::Stock(Stock::Released)).unwrap();

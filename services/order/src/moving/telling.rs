@@ -1,4 +1,4 @@
-//! What is told of a transition: to the other services, in the timeline, and in the trace.
+//! How a transition shows: to the other services, in the timeline, in the trace, and in the log.
 
 use ::store::Tx;
 use contracts::{
@@ -63,7 +63,7 @@ pub(crate) fn send(tx: &mut Tx, order: &Order, step: Step, cause: &Cause) -> ::s
     .map(drop)
 }
 
-/// The step as a span of its order's trace, from its first asking to its answer.
+/// The step as a span of its order's trace, from its first request to its answer.
 pub(super) fn record(step: &Kept, order: Option<&Order>) {
     let Some(traceparent) = order.and_then(|order| order.traceparent.as_deref()) else { return };
     let end = step.answered_at.unwrap_or_default();

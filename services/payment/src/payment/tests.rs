@@ -111,7 +111,7 @@ struct World {
     announced: Vec<Effect>,
     placed: bool,
     cancelled: bool,
-    /// Whether a message has cancelled it: then somebody waits for what payment announces.
+    /// Whether a message has cancelled it: then order waits for what payment announces.
     cancelled_by_a_message: bool,
 }
 

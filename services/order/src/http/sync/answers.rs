@@ -43,7 +43,7 @@ fn interrupted(order: &Order) -> Problem {
         .with("order", format!("/orders/{}", order.id))
 }
 
-/// What the customer is told.
+/// The verdict on a checkout: a problem, unless the order is confirmed.
 pub(super) fn verdict(outcome: &Outcome, order: &Order) -> Result<(), Problem> {
     if let Some(failure) = &outcome.failure {
         return Err(problem(failure, outcome, order.id));
@@ -116,7 +116,7 @@ fn wrong_amount(detail: &str) -> Problem {
     .with("callee", "payment")
 }
 
-/// The answer as it is given to whoever repeats the request.
+/// The answer as it is kept for a repeated request.
 pub(super) fn kept(keyed: &Keyed, order: &Order, answer: &Result<(), Problem>) -> Answer {
     let (status, body) = match answer {
         Ok(()) => {
